@@ -99,9 +99,7 @@ class HalflapError(Exception):
 
 
 def _restore(cls: type[HalflapError], state: dict[str, Any]) -> HalflapError:
-    """Unpickle without __init__, so that subclasses of OSError and friends keep their fields."""
-    error = cls.__new__(cls, state["what"])
-    error.args = (state["what"],)
+    error = cls(state["what"], got=state["got"], want=state["want"])
     error.__dict__.update(state)
     return error
 
