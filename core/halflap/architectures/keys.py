@@ -1,0 +1,88 @@
+"""Reading a model's metadata with types checked, so that a wrong file names the key and not a line of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from halflap.errors import ModelFormatError, UnsupportedModelError
+
+REQUIRED: Any = object()
+Shape = tuple[int, ...]
+
+
+class Keys:
+    """The keys of one architecture: `keys.integer("block_count")` reads `llama.block_count`.
+
+    Args:
+        metadata: all of the file's metadata.
+        tensors: name -> (dtype, shape) of the file's tensors.
+    """
+
+    def __init__(
+        self, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]
+    ) -> None:
+        self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
+
+    def integer(self, key: str, default: Any = REQUIRED, *, least: int = 0, most: int = 1 << 31) -> int:
+        value = self._get(key, default)
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(set(value)) == 1:
+            value = value[0]  # some writers repeat one number for every layer
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            if value is default:
+                return default
+            raise self._wrong(key, value, f"an integer from {least} to {most}")
+        return value
+
+    def number(self, key: str, default: Any = REQUIRED) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if value is default:
+                return default
+            raise self._wrong(key, value, "a finite number")
+        return float(value)
+
+    def positive(self, key: str, default: Any = REQUIRED) -> float:
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._wrong(key, value, "a number above 0")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, value, "a string")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, value, "true or false")
+        return value
+
+    def rows(self, tensor: str) -> int:
+        """First dimension of a tensor: its number of rows."""
+        if tensor not in self.tensors:
+            raise ModelFormatError("tensor", got="none", want=repr(tensor), field=tensor)
+        return self.tensors[tensor][1][0]
+
+    def has(self, tensor: str) -> bool:
+        return tensor in self.tensors
+
+    def refuse(self, kind: str, name: str, want: str) -> UnsupportedModelError:
+        """The error for something this architecture's file here does not know."""
+        return UnsupportedModelError(
+            f"{self.architecture} {kind}", got=repr(name), want=want, what_kind=kind, name=name
+        )
+
+    def _get(self, key: str, default: Any) -> Any:
+        full = f"{self.architecture}.{key}"
+        value = self.metadata.get(full, default)
+        if value is REQUIRED:
+            raise ModelFormatError("metadata", got=f"no key {full!r}", want="it to be present", field=full)
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    def _wrong(self, key: str, value: object, want: str) -> ModelFormatError:
+        full = f"{self.architecture}.{key}"
+        return ModelFormatError(f"metadata {full!r}", got=f"{value!r:.80}", want=want, field=full)

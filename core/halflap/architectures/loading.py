@@ -1,0 +1,68 @@
+"""From a model file's metadata and tensor list to a checked graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from halflap import plugins
+from halflap.architectures.keys import Keys, Shape
+from halflap.errors import ModelFormatError, NotRegisteredError, UnsupportedModelError
+from halflap.graph.builder import GraphBuilder
+from halflap.graph.ir import Graph
+
+
+@frozen
+class Architecture:
+    """A model's graph and the dimensions that the engine asks for.
+
+    Attributes:
+        context: tokens the model was trained for.
+        width: elements of a hidden row (n_embd).
+        vocab: rows of the token embedding.
+        layers: blocks of the model.
+    """
+
+    name: str
+    graph: Graph
+    context: int
+    width: int
+    vocab: int
+    layers: int
+
+
+def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]) -> Architecture:
+    """Build the graph of `general.architecture` = name.
+
+    Args:
+        tensors: name -> (dtype, shape) of every tensor of the file.
+
+    Raises:
+        UnsupportedModelError: no plugin knows the architecture.
+        ModelFormatError: a key or tensor is missing or contradicts the others.
+    """
+    try:
+        module = plugins.get("architectures", name)
+    except NotRegisteredError as unknown:
+        raise UnsupportedModelError(
+            "architecture", got=repr(name), want=unknown.want, fix=unknown.fix, what_kind="architecture", name=name
+        ) from None
+    config = module.Config.read(Keys(name, metadata, tensors))
+    _check_shapes(dict(module.weights(config)), tensors)
+    graph = module.build(config, GraphBuilder(name, tensors))
+    return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
+
+
+def _check_shapes(wanted: Mapping[str, Shape], tensors: Mapping[str, tuple[str, Shape]]) -> None:
+    for marked, shape in wanted.items():
+        name = marked.removesuffix("?")
+        if name not in tensors:
+            if marked != name:
+                continue
+            raise ModelFormatError("tensor", got="none", want=f"{name!r} of shape {list(shape)}", field=name)
+        if tensors[name][1] != shape:
+            raise ModelFormatError(
+                f"tensor {name!r}", got=f"shape {list(tensors[name][1])}", want=list(shape), field=name
+            )

@@ -1,0 +1,69 @@
+"""Rotary frequencies of every scaling rule, worked out once when the graph is built."""
+
+from __future__ import annotations
+
+import math
+
+from attrs import frozen
+
+from halflap.architectures.keys import Keys
+
+
+@frozen
+class Rotary:
+    """What the op `rope` needs.
+
+    Attributes:
+        frequencies: radians per position of each pair.
+        magnitude: factor on the rotated dimensions.
+    """
+
+    frequencies: tuple[float, ...]
+    magnitude: float = 1.0
+
+
+def plain(rotated: int, base: float, factor: float = 1.0) -> Rotary:
+    """Su et al. 2021: base^(-2i/d); a linear scaling factor divides every frequency."""
+    return Rotary(tuple(base ** (-2 * i / rotated) / factor for i in range(rotated // 2)))
+
+
+def yarn(keys: Keys, rotated: int, base: float) -> Rotary:
+    """Peng et al. 2023 (YaRN): pairs that turn often keep their frequency, slow ones are interpolated, a ramp between.
+
+    Keys: rope.scaling.{factor, original_context_length, yarn_beta_fast, yarn_beta_slow, attn_factor, yarn_log_multiplier}.
+    """
+    factor = keys.positive("rope.scaling.factor")
+    original = keys.integer("rope.scaling.original_context_length", keys.integer("context_length", least=1), least=1)
+
+    def pair_turning(turns: float) -> float:
+        """Which pair makes this many turns over the original context."""
+        return rotated * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(math.floor(pair_turning(keys.positive("rope.scaling.yarn_beta_fast", 32.0))), 0)
+    high = min(math.ceil(pair_turning(keys.positive("rope.scaling.yarn_beta_slow", 1.0))), rotated - 1)
+    span = high - low or 0.001
+    mixed = []
+    for i, full in enumerate(plain(rotated, base).frequencies):
+        interpolated = min(max((i - low) / span, 0.0), 1.0)
+        mixed.append(full / factor * interpolated + full * (1 - interpolated))
+    growth = math.log(factor) if factor > 1 else 0.0
+    # The file's multiplier says how much of the growth the model's own attention scale undoes.
+    undone = 1 + 0.1 * keys.number("rope.scaling.yarn_log_multiplier", 0.0) * growth
+    return Rotary(tuple(mixed), keys.positive("rope.scaling.attn_factor", 1.0) * (1 + 0.1 * growth) / undone)
+
+
+def read(keys: Keys, rotated: int, default_base: float = 10000.0) -> Rotary:
+    """The rotary of a model file: `rope.freq_base` and `rope.scaling.*`.
+
+    Raises:
+        UnsupportedModelError: a scaling rule that is not known here.
+    """
+    base = keys.positive("rope.freq_base", default_base)
+    rule = keys.text("rope.scaling.type", "none")
+    if rule == "yarn":
+        return yarn(keys, rotated, base)
+    if rule == "linear":
+        return plain(rotated, base, keys.positive("rope.scaling.factor"))
+    if rule == "none":
+        return plain(rotated, base, keys.positive("rope.scale_linear", 1.0))
+    raise keys.refuse("rope scaling", rule, "'none', 'linear' or 'yarn' (llama3's comes as a tensor)")

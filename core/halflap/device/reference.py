@@ -1,0 +1,193 @@
+"""The numpy definitions as a device: needs no compiler, and is what other devices are compared with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap import plugins
+from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
+from halflap.errors import DeviceError
+from halflap.graph import ops
+from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
+from halflap.graph.step import Limits, Step
+
+F32 = npt.NDArray[np.float32]
+STORAGE = {"f32": np.float32, "f16": np.float16}
+
+
+class ReferenceBackend:
+    """One device, `reference`."""
+
+    def devices(self) -> Sequence[ReferenceDevice]:
+        return [ReferenceDevice()]
+
+
+class ReferenceDevice:
+    """See `halflap.device.interface.Device`."""
+
+    @property
+    def info(self) -> DeviceInfo:
+        page = os.sysconf("SC_PAGE_SIZE")
+        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        types = {name: "none" for name in plugins.names("weight_types")}
+        return DeviceInfo("reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free,
+                          frozenset(), types)  # fmt: skip
+
+    def supports(self, node: Node, graph: Graph) -> str | None:
+        for value in (graph.values[name] for name in node.inputs if name):
+            if value.kind == "weight" and value.dtype not in plugins.names("weight_types"):
+                return f"no dequantiser for {value.dtype}"
+        return None
+
+    def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
+        weights = sum(4 * _count(graph.values[name].shape, limits) for name in graph.weights())
+        widest = max(
+            (_count(value.shape, limits) for value in graph.values.values() if value.kind != "weight"), default=0
+        )
+        state = sum(_state_bytes(group, limits) for group in graph.groups)
+        return MemoryReport({"f32": weights}, state, 8 * 4 * widest)
+
+    def pack(self, weights: Mapping[str, Weight], graph: Graph) -> ReferenceWeights:
+        return ReferenceWeights({name: _dequantized(weights[name]) for name in graph.weights()})
+
+    def state(self, groups: Sequence[StateGroup], limits: Limits) -> ReferenceState:
+        return ReferenceState(groups, limits)
+
+    def compile(
+        self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits
+    ) -> ReferenceExecutable:
+        return ReferenceExecutable(graph, weights, state)
+
+    def begin(self, step: Step) -> Step:
+        return step
+
+    def close(self) -> None:
+        pass
+
+
+class ReferenceWeights:
+    """Every tensor as float32."""
+
+    def __init__(self, tensors: dict[str, F32]) -> None:
+        self.tensors = tensors
+
+    def close(self) -> None:
+        self.tensors = {}
+
+
+class ReferenceLayer:
+    """K and V rows of one layer: (blocks, 32, width)."""
+
+    def __init__(self, k: Array, v: Array) -> None:
+        self.k, self.v = k, v
+
+    def write(self, blocks: Array, places: Array, k: F32, v: F32) -> None:
+        self.k[blocks, places], self.v[blocks, places] = k, v
+
+    def read(self, blocks: Array) -> tuple[F32, F32]:
+        return tuple(  # type: ignore[return-value]
+            part[blocks].astype(np.float32).reshape(len(blocks) * BLOCK_TOKENS, -1) for part in (self.k, self.v)
+        )
+
+
+class ReferenceState:
+    """Row storage of every group."""
+
+    def __init__(self, groups: Sequence[StateGroup], limits: Limits) -> None:
+        k_type, v_type = (_storage(name) for name in limits.kv_types)
+        self.layers = {
+            group.name: [
+                ReferenceLayer(
+                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
+                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
+                )
+                for layer in group.layers
+            ]
+            for group in groups
+        }
+
+    def export_block(self, group: str, layer: int, block: int) -> F32:
+        rows = self.layers[group][layer]
+        return np.concatenate([rows.k[block], rows.v[block]], axis=1).astype(np.float32)
+
+    def import_block(self, group: str, layer: int, block: int, rows: F32) -> None:
+        target = self.layers[group][layer]
+        target.k[block], target.v[block] = np.split(rows, [target.k.shape[-1]], axis=1)
+
+    def close(self) -> None:
+        self.layers = {}
+
+
+class ReferenceFence:
+    """Already done: this device computes inside `run`."""
+
+    done = True
+
+    def __init__(self, fetched: dict[str, Array]) -> None:
+        self._fetched = fetched
+
+    def wait(self, timeout: float | None = None) -> Mapping[str, Array]:
+        return self._fetched
+
+    def cancel(self) -> None:
+        pass
+
+
+class ReferenceExecutable:
+    """Walks the graph and calls each op's definition."""
+
+    def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState) -> None:
+        self.graph, self._weights, self._state = graph, weights, state
+        self._calls = [(ops.find(node.op), node) for node in graph.nodes()]
+        self.step: Step
+
+    def layer(self, group: str, layer: int) -> ReferenceLayer:
+        return self._state.layers[group][layer]
+
+    def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
+        self.step = begun
+        for copy in begun.copies:
+            for rows in self._state.layers[list(self._state.layers)[copy.group]]:
+                rows.k[copy.target], rows.v[copy.target] = rows.k[copy.source], rows.v[copy.source]
+        values: dict[str, Any] = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self._weights.tensors}
+        for op, node in self._calls:
+            given = [values[name] for name in node.inputs]
+            result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+            values.update(zip(node.outputs, result if len(node.outputs) > 1 else (result,), strict=True))
+        return ReferenceFence({name: values[name] for name in fetch})
+
+    def close(self) -> None:
+        pass
+
+
+def _storage(name: str) -> Any:
+    if name not in STORAGE:
+        raise DeviceError(
+            "KV type on device 'reference'", got=repr(name), want=f"one of {list(STORAGE)}", device="reference"
+        )
+    return STORAGE[name]
+
+
+def _dequantized(weight: Weight) -> F32:
+    kind = plugins.get("weight_types", weight.dtype)
+    blocks = weight.data.reshape(-1, kind.block_bytes)
+    values: F32 = kind.dequantize(blocks).reshape(weight.shape)
+    return values
+
+
+def _state_bytes(group: StateGroup, limits: Limits) -> int:
+    k, v = (np.dtype(_storage(name)).itemsize for name in limits.kv_types)
+    return limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
+
+
+def _count(shape: tuple[int | str, ...], limits: Limits) -> int:
+    sizes = {"T": limits.tokens, "S": limits.sequences, "R": limits.rows}
+    total = 1
+    for dim in shape:
+        total *= sizes[dim] if isinstance(dim, str) else dim
+    return total

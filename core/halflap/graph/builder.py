@@ -1,0 +1,120 @@
+"""Writing a graph down, op by op; every op is checked against the table as it is added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from halflap.errors import ModelFormatError
+from halflap.graph import ops
+from halflap.graph.ir import Dim, Graph, LayerWidth, Node, Segment, StateGroup, Value
+
+
+class GraphBuilder:
+    """Collects segments. `g.rms_norm(x, w, eps=1e-6)` appends that op and returns its result.
+
+    Args:
+        name: the architecture's name.
+        weights: the file's tensors, name -> (dtype, shape).
+    """
+
+    def __init__(self, name: str, weights: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        self.name = name
+        self._file = weights
+        self._values: dict[str, Value] = {}
+        self._segments: list[Segment] = []
+        self._nodes: list[Node] = []
+        self._segment = ""
+        self._groups: dict[str, tuple[int, list[LayerWidth]]] = {}
+        self._outputs: list[str] = []
+
+    def input(self, name: str, dtype: str, *shape: Dim) -> Value:
+        return self._add(Value(name, dtype, shape, "input"))
+
+    def weight(self, name: str) -> Value:
+        """A tensor of the file.
+
+        Raises:
+            ModelFormatError: the file has none of this name.
+        """
+        value = self.optional(name)
+        if value is None:
+            raise ModelFormatError("tensor", got="none", want=repr(name), field=name)
+        return value
+
+    def optional(self, name: str) -> Value | None:
+        if name not in self._file:
+            return None
+        if name in self._values:
+            return self._values[name]
+        dtype, shape = self._file[name]
+        return self._add(Value(name, dtype, tuple(shape), "weight"))
+
+    def segment(self, name: str) -> None:
+        """Later ops belong to this segment."""
+        self._close_segment()
+        self._segment = name
+
+    def state_layer(self, group: str, k: int, v: int, window: int = 0) -> dict[str, Any]:
+        """One more layer of a blocks group; returns the attributes by which an attention op names it."""
+        known_window, layers = self._groups.setdefault(group, (window, []))
+        if known_window != window:
+            raise ModelFormatError(f"window of state group {group!r}", got=window, want=known_window, field=group)
+        layers.append(LayerWidth(k, v))
+        return {"group": group, "layer": len(layers) - 1}
+
+    def output(self, value: Value, name: str) -> None:
+        """Give a value its public name and make it fetchable."""
+        self._close_segment()
+        self._segments = [_renamed(segment, value.name, name) for segment in self._segments]
+        self._values = {
+            (name if key == value.name else key): (Value(name, v.dtype, v.shape, v.kind) if key == value.name else v)
+            for key, v in self._values.items()
+        }
+        self._outputs.append(name)
+
+    def finish(self) -> Graph:
+        self._close_segment()
+        groups = tuple(StateGroup(name, tuple(layers), window) for name, (window, layers) in self._groups.items())
+        return Graph(self.name, dict(self._values), tuple(self._segments), tuple(self._outputs), groups)
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        if op.startswith("_"):
+            raise AttributeError(op)
+        spec = ops.find(op)
+
+        def append(*inputs: Value | None, **attributes: Any) -> Any:
+            return self._append(spec, inputs, attributes)
+
+        return append
+
+    def _append(self, spec: ops.Op, inputs: tuple[Value | None, ...], attributes: dict[str, Any]) -> Any:
+        required = sum(not name.endswith("?") for name in spec.inputs)
+        padded = (*inputs, *[None] * (len(spec.inputs) - len(inputs)))
+        if len(padded) != len(spec.inputs) or any(value is None for value in padded[:required]):
+            raise ops.mismatch(spec.name, f"inputs {[ops.shown(v) for v in inputs]}", f"{spec.inputs}")
+        complete = spec.check_attributes(attributes)
+        results = [
+            self._add(Value(f"{self._segment}.{spec.name}_{len(self._nodes)}{'ab'[i] if i else ''}", dtype, shape))
+            for i, (dtype, shape) in enumerate(spec.rule(padded, complete))
+        ]
+        names = tuple(value.name if value else "" for value in padded)
+        self._nodes.append(Node(spec.name, spec.version, names, tuple(r.name for r in results), complete))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _add(self, value: Value) -> Value:
+        self._values[value.name] = value
+        return value
+
+    def _close_segment(self) -> None:
+        if self._nodes:
+            self._segments.append(Segment(self._segment, tuple(self._nodes)))
+            self._nodes = []
+
+
+def _renamed(segment: Segment, old: str, new: str) -> Segment:
+    def swap(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(new if name == old else name for name in names)
+
+    nodes = (Node(n.op, n.version, swap(n.inputs), swap(n.outputs), n.attributes) for n in segment.nodes)
+    return Segment(segment.name, tuple(nodes))

@@ -1,0 +1,144 @@
+"""What a model is to a device: segments of ops over named values. Plain data, readable, hashable.
+
+A shape's dimensions are integers or the name of a free size: "T" tokens of the step, "S" sequences, "R" wanted rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from attrs import field, frozen
+
+Dim = int | str
+Attribute = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
+ValueKind = Literal["input", "weight", "result"]
+
+BLOCK_TOKENS = 32
+"""Tokens in a KV block."""
+
+
+@frozen
+class Value:
+    """A named tensor.
+
+    Attributes:
+        dtype: "f32", "i32" or a storage type such as "Q4_K" (weights only).
+        shape: row-major; a linear weight is (n_out, n_in).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+    kind: ValueKind = "result"
+
+
+@frozen
+class Node:
+    """One op: names of its input and output values. An absent optional input is ""."""
+
+    op: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+
+
+@frozen
+class Segment:
+    """Ops that stay together on one device; between segments a graph may be cut."""
+
+    name: str
+    nodes: tuple[Node, ...]
+
+
+@frozen
+class LayerWidth:
+    """Elements of one token's K row and V row in one layer of a blocks group."""
+
+    k: int
+    v: int
+
+
+@frozen
+class StateGroup:
+    """State that ops keep between steps, declared here and owned by the runtime.
+
+    Attributes:
+        layers: one entry per layer that stores rows here; an op's attribute `layer` indexes it.
+        window: tokens that are still needed behind the newest one; 0 means all.
+    """
+
+    name: str
+    layers: tuple[LayerWidth, ...]
+    window: int = 0
+
+
+@frozen
+class Graph:
+    """A whole model, or the part of it that one device runs.
+
+    Attributes:
+        values: every value by name, in order of appearance.
+        outputs: names of the values that a caller may fetch.
+    """
+
+    name: str
+    values: Mapping[str, Value] = field(repr=False)
+    segments: tuple[Segment, ...] = field(repr=False)
+    outputs: tuple[str, ...]
+    groups: tuple[StateGroup, ...] = ()
+
+    def nodes(self) -> Iterator[Node]:
+        for segment in self.segments:
+            yield from segment.nodes
+
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(v.name for v in self.values.values() if v.kind == "input")
+
+    def weights(self) -> tuple[str, ...]:
+        return tuple(v.name for v in self.values.values() if v.kind == "weight")
+
+    def group(self, name: str) -> StateGroup:
+        return next(g for g in self.groups if g.name == name)
+
+    def dump(self) -> str:
+        """A listing: one line an op, its results' types and shapes first."""
+        lines = [f"graph {self.name}"]
+        for group in self.groups:
+            window = f", window {group.window}" if group.window else ""
+            lines.append(f"  state {group.name}: {len(group.layers)} layers{window}")
+        for name in self.inputs():
+            lines.append(f"  input {_typed(self.values[name])}")
+        for segment in self.segments:
+            lines.append(f"  segment {segment.name}")
+            for node in segment.nodes:
+                results = ", ".join(_typed(self.values[name]) for name in node.outputs)
+                given = ", ".join(name or "-" for name in node.inputs)
+                attributes = "".join(f" {key}={_brief(value)}" for key, value in node.attributes.items())
+                lines.append(f"    {results} = {node.op}({given}){attributes}")
+        lines.append(f"  outputs {', '.join(self.outputs)}")
+        return "\n".join(lines)
+
+    def digest(self) -> str:
+        """SHA-256 over everything that changes what the graph computes."""
+        text = json.dumps(
+            [
+                [[v.name, v.dtype, v.shape, v.kind] for v in self.values.values()],
+                [[s.name, [[n.op, n.version, n.inputs, n.outputs, sorted(n.attributes.items())] for n in s.nodes]]
+                 for s in self.segments],
+                self.outputs,
+                [[g.name, g.window, [[w.k, w.v] for w in g.layers]] for g in self.groups],
+            ]
+        )  # fmt: skip
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _typed(value: Value) -> str:
+    return f"{value.name}: {value.dtype}[{', '.join(map(str, value.shape))}]"
+
+
+def _brief(value: Attribute) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,247 @@
+"""The op table: what each op takes, what it gives, and which attributes it has.
+
+An op's meaning is the numpy function of the same name in `reference.py`. Ops speak LLM, not linear algebra, so that a
+device sees whole intentions and fuses what it likes. Plugins add ops through the hook `register_ops`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from attrs import field, frozen
+
+from halflap import plugins
+from halflap.errors import ModelFormatError
+from halflap.graph.ir import Attribute, Dim, Value
+
+Typed = tuple[str, tuple[Dim, ...]]
+Rule = Callable[[Sequence[Value | None], Mapping[str, Any]], list[Typed]]
+
+REQUIRED = object()
+
+
+@frozen
+class Op:
+    """One op of the table.
+
+    Attributes:
+        inputs: names of the inputs in order; a trailing "?" marks an optional one.
+        attributes: name -> default, or REQUIRED; a default's type is the attribute's type.
+        rule: shapes and dtypes of the results from those of the inputs; raises through `mismatch`.
+        context: the definition takes the step and the state first (halflap.graph.reference.Context).
+        definition: the numpy meaning as "module:function"; core's is the function of the same name in reference.py.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    rule: Rule
+    attributes: Mapping[str, Any] = field(factory=dict)
+    version: int = 1
+    context: bool = False
+    definition: str = ""
+
+    def meaning(self) -> Callable[..., Any]:
+        """The numpy function that defines this op."""
+        module, _, function = (self.definition or f"halflap.graph.reference:{self.name}").partition(":")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return found
+
+    def check_attributes(self, given: Mapping[str, Any]) -> dict[str, Attribute]:
+        """Defaults filled in, in the table's order."""
+        unknown = given.keys() - self.attributes.keys()
+        if unknown:
+            raise mismatch(self.name, f"attributes {sorted(unknown)}", f"only {sorted(self.attributes)}")
+        complete: dict[str, Attribute] = {}
+        for name, default in self.attributes.items():
+            value = given.get(name, default)
+            if value is REQUIRED:
+                raise mismatch(self.name, f"no attribute {name!r}", "it to be given")
+            complete[name] = value
+        return complete
+
+
+@cache
+def find(name: str) -> Op:
+    """The op of this name, from core or a plugin.
+
+    Raises:
+        NotRegisteredError: nobody registered it.
+    """
+    op: Op = plugins.get("ops", name)
+    return op
+
+
+def mismatch(op: str, got: str, want: str) -> ModelFormatError:
+    return ModelFormatError(f"op {op!r}", got=got, want=want, field=op)
+
+
+def shown(value: Value | None) -> str:
+    return "nothing" if value is None else f"{value.name} {value.dtype}{list(value.shape)}"
+
+
+def _same(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    first = inputs[0]
+    assert first is not None
+    return [("f32", first.shape)]
+
+
+def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    ids, table = inputs
+    assert ids is not None
+    assert table is not None
+    return [("f32", (*ids.shape, table.shape[1]))]
+
+
+def _linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, weight, bias = inputs
+    assert x is not None
+    assert weight is not None
+    if x.shape[-1] != weight.shape[1]:
+        raise mismatch("linear", f"{shown(x)} times {shown(weight)}", "equal last dimensions")
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise mismatch("linear", f"bias {shown(bias)}", f"shape [{weight.shape[0]}]")
+    return [("f32", (*x.shape[:-1], weight.shape[0]))]
+
+
+def _rms_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, weight = inputs
+    assert x is not None
+    width = x.shape[-1]
+    groups = attributes["groups"]
+    if not isinstance(width, int) or width % groups:
+        raise mismatch("rms_norm", f"{shown(x)} in {groups} groups", "a width that the groups divide")
+    if weight is not None and weight.shape != (width // groups,):
+        raise mismatch("rms_norm", f"weight {shown(weight)}", f"shape [{width // groups}]")
+    return [("f32", x.shape)]
+
+
+def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, factors = inputs
+    assert x is not None
+    head_dim, pairs = attributes["head_dim"], len(attributes["frequencies"])
+    if not isinstance(x.shape[-1], int) or x.shape[-1] % head_dim:
+        raise mismatch("rope", shown(x), f"a width that head_dim {head_dim} divides")
+    if not 0 < 2 * pairs <= head_dim:
+        raise mismatch("rope", f"{pairs} pairs", f"from 1 to {head_dim // 2}")
+    if attributes["layout"] not in ("interleaved", "half"):
+        raise mismatch("rope", f"layout {attributes['layout']!r}", "'interleaved' or 'half'")
+    if factors is not None and factors.shape != (pairs,):
+        raise mismatch("rope", f"factors {shown(factors)}", f"shape [{pairs}]")
+    return [("f32", x.shape)]
+
+
+def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    q, k, v, sinks = inputs
+    assert q is not None
+    heads, kv_heads = attributes["heads"], attributes["kv_heads"]
+    head_dim, v_head_dim = attributes["head_dim"], attributes["v_head_dim"]
+    if kv_heads < 1 or heads % kv_heads:
+        raise mismatch("attention", f"{heads} heads over {kv_heads} KV heads", "a whole number of heads per KV head")
+    for value, width in ((q, heads * head_dim), (k, kv_heads * head_dim), (v, kv_heads * v_head_dim)):
+        if value is not None and value.shape[-1] != width:
+            raise mismatch("attention", shown(value), f"width {width}")
+    if sinks is not None and sinks.shape != (heads,):
+        raise mismatch("attention", f"sinks {shown(sinks)}", f"shape [{heads}]")
+    return [("f32", (*q.shape[:-1], heads * v_head_dim))]
+
+
+def _broadcast(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    a, b = inputs
+    assert a is not None
+    assert b is not None
+    if b.shape != a.shape and b.shape != a.shape[-1:] and b.shape != (*a.shape[:-1], 1):
+        raise mismatch("add or mul", f"{shown(a)} with {shown(b)}", "equal shapes, one row, or one column")
+    return [("f32", a.shape)]
+
+
+def _glu(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    gate, up = inputs
+    assert gate is not None
+    assert up is not None
+    if gate.shape != up.shape:
+        raise mismatch("glu", f"{shown(gate)} with {shown(up)}", "equal shapes")
+    return [("f32", gate.shape)]
+
+
+def _take(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, rows = inputs
+    assert x is not None
+    assert rows is not None
+    return [(x.dtype, (*rows.shape, *x.shape[1:]))]
+
+
+def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    logits, _bias = inputs
+    assert logits is not None
+    experts, used = logits.shape[-1], attributes["used"]
+    if not isinstance(experts, int) or not 0 < used <= experts:
+        raise mismatch("route", f"{used} experts used of {experts}", "at least one, at most all")
+    return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
+
+
+def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, ids, weights, gate, up, down = inputs
+    assert x is not None
+    assert ids is not None
+    assert weights is not None
+    assert gate is not None
+    assert up is not None
+    assert down is not None
+    n = x.shape[-1]
+    if gate.shape != up.shape or gate.shape[2] != n or down.shape != (gate.shape[0], n, gate.shape[1]):
+        raise mismatch("moe", f"{shown(gate)}, {shown(up)}, {shown(down)}", f"(E, F, {n}) twice and (E, {n}, F)")
+    return [("f32", x.shape)]
+
+
+TABLE = (
+    Op("embed", ("ids", "table"), _embed),
+    Op("linear", ("x", "weight", "bias?"), _linear),
+    Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
+    Op(
+        "rope",
+        ("x", "factors?"),
+        _rope,
+        {
+            "head_dim": REQUIRED,
+            "frequencies": REQUIRED,  # radians per position of each rotated pair, every scaling rule applied
+            "layout": REQUIRED,  # "interleaved": pairs (2i, 2i+1); "half": pairs (i, i + rotated/2)
+            "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
+        },
+        context=True,
+    ),
+    Op(
+        "attention",
+        ("q", "k?", "v?", "sinks?"),
+        _attention,
+        {
+            "heads": REQUIRED,
+            "kv_heads": REQUIRED,
+            "head_dim": REQUIRED,
+            "v_head_dim": REQUIRED,
+            "scale": REQUIRED,
+            "group": REQUIRED,
+            "layer": REQUIRED,
+            "window": 0,  # 0: all earlier tokens; w: the newest w, itself included
+            "softcap": 0.0,
+        },
+        context=True,
+    ),
+    Op("glu", ("gate", "up"), _glu, {"activation": "silu"}),
+    Op("activate", ("x",), _same, {"activation": REQUIRED}),
+    Op("add", ("a", "b"), _broadcast),
+    Op("mul", ("a", "b"), _broadcast),
+    Op("scale", ("x",), _same, {"factor": REQUIRED}),
+    Op("softcap", ("x",), _same, {"cap": REQUIRED}),
+    Op("position_scale", ("x",), _same, {"beta": REQUIRED, "period": REQUIRED}, context=True),
+    Op("take", ("x", "rows"), _take),
+    Op(
+        "route",
+        ("logits", "bias?"),
+        _route,
+        {"used": REQUIRED, "gating": "softmax", "normalize": False, "scale": 1.0},
+    ),
+    Op("moe", ("x", "ids", "weights", "gate", "up", "down"), _moe, {"activation": "silu"}),
+)

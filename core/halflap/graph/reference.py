@@ -1,0 +1,221 @@
+"""The meaning of each op, in numpy. Slow, plain, and what every device is held to.
+
+Each function takes its op's inputs in the order of the table, then the attributes by name. Ops that touch positions or
+state take a `Context` first. Everything computes in float32 unless a line says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap.graph.ir import BLOCK_TOKENS
+from halflap.graph.step import Step
+
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+
+
+class StateRows(Protocol):
+    """One layer of a blocks group as the definitions see it: rows by (block, place in block)."""
+
+    def write(self, blocks: I32, places: I32, k: F32, v: F32) -> None: ...
+    def read(self, blocks: I32) -> tuple[F32, F32]: ...  # (n·32, k width), (n·32, v width)
+
+
+class Context(Protocol):
+    """What an op may know beyond its inputs."""
+
+    step: Step
+
+    def layer(self, group: str, layer: int) -> StateRows: ...
+
+
+def embed(ids: I32, table: F32) -> F32:
+    return table[ids]
+
+
+def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
+    """Zhang & Sennrich 2019; `groups` > 1 norms each head on its own with the same weight."""
+    parts = x.reshape(*x.shape[:-1], groups, -1)
+    mean = np.mean(parts.astype(np.float64) ** 2, axis=-1, keepdims=True)
+    y = (parts / np.sqrt(mean + eps)).astype(np.float32)
+    if weight is not None:
+        y = y * weight
+    return y.reshape(x.shape)
+
+
+def rope(
+    context: Context,
+    x: F32,
+    factors: F32 | None,
+    *,
+    head_dim: int,
+    frequencies: tuple[float, ...],
+    layout: str,
+    magnitude: float,
+) -> F32:
+    """Su et al. 2021. `factors` divide the frequencies (llama3's and longrope's tensors in the file)."""
+    pairs = len(frequencies)
+    inverse = np.asarray(frequencies, np.float64)
+    if factors is not None:
+        inverse = inverse / factors
+    angle = context.step.position[0][:, None] * inverse
+    cos = (np.cos(angle) * magnitude).astype(np.float32)[:, None, :]
+    sin = (np.sin(angle) * magnitude).astype(np.float32)[:, None, :]
+    heads = x.reshape(len(x), -1, head_dim)
+    y = heads.copy()
+    if layout == "interleaved":
+        first, second = heads[..., 0 : 2 * pairs : 2], heads[..., 1 : 2 * pairs : 2]
+        y[..., 0 : 2 * pairs : 2] = first * cos - second * sin
+        y[..., 1 : 2 * pairs : 2] = second * cos + first * sin
+    else:
+        first, second = heads[..., :pairs], heads[..., pairs : 2 * pairs]
+        y[..., :pairs] = first * cos - second * sin
+        y[..., pairs : 2 * pairs] = second * cos + first * sin
+    return y.reshape(x.shape)
+
+
+def attention(
+    context: Context,
+    q: F32,
+    k: F32 | None,
+    v: F32 | None,
+    sinks: F32 | None,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    v_head_dim: int,
+    scale: float,
+    group: str,
+    layer: int,
+    window: int,
+    softcap: float,
+) -> F32:
+    """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
+
+    Without k and v the layer is only read: another layer wrote it. A sink is a logit per head that takes part in the
+    softmax and carries no value.
+    """
+    step, table, rows = context.step, context.step.groups[group], context.layer(group, layer)
+    out = np.zeros((len(q), heads * v_head_dim), np.float32)
+    for s in range(step.n_sequences):
+        tokens = slice(step.seq_start[s], step.seq_start[s + 1])
+        index, blocks = step.index[tokens], table.blocks[table.table_start[s] : table.table_start[s + 1]]
+        local = index - table.first_token[s]
+        if k is not None and v is not None:
+            rows.write(blocks[local // BLOCK_TOKENS], local % BLOCK_TOKENS, k[tokens], v[tokens])
+        count = table.length[s] - table.first_token[s]
+        keys, values = (part[:count] for part in rows.read(blocks))
+        distance = index[:, None] - (np.arange(count) + table.first_token[s])[None, :]
+        hidden = (distance < 0) | ((distance >= window) if window else False)
+        queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
+        scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
+        if softcap:
+            scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
+        scores = np.where(hidden[:, None, None, :], -np.inf, scores)
+        top = scores.max(axis=-1, keepdims=True)
+        if sinks is not None:
+            sink = sinks.reshape(1, kv_heads, -1, 1)
+            top = np.maximum(top, sink)
+        weights = np.exp(scores - top)
+        total = weights.sum(axis=-1, keepdims=True)
+        if sinks is not None:
+            total = total + np.exp(sink - top)
+        mixed = np.einsum("tgqs,sgd->tgqd", weights / total, values.reshape(count, kv_heads, v_head_dim))
+        out[tokens] = mixed.reshape(len(index), -1)
+    return out
+
+
+def activate(x: F32, *, activation: str) -> F32:
+    return ACTIVATIONS[activation](x)
+
+
+def glu(gate: F32, up: F32, *, activation: str) -> F32:
+    """Shazeer 2020: activation(gate) · up."""
+    return ACTIVATIONS[activation](gate) * up
+
+
+def add(a: F32, b: F32) -> F32:
+    return a + b
+
+
+def mul(a: F32, b: F32) -> F32:
+    return a * b
+
+
+def scale(x: F32, *, factor: float) -> F32:
+    return x * np.float32(factor)
+
+
+def softcap(x: F32, *, cap: float) -> F32:
+    return np.float32(cap) * np.tanh(x / np.float32(cap))
+
+
+def position_scale(context: Context, x: F32, *, beta: float, period: int) -> F32:
+    """Ministral 3: queries grow by 1 + beta·ln(1 + floor(index / period))."""
+    growth = 1 + beta * np.log1p(context.step.index // period)
+    return x * growth.astype(np.float32)[:, None]
+
+
+def take(x: F32, rows: I32) -> F32:
+    return x[rows]
+
+
+def route(logits: F32, bias: F32 | None, *, used: int, gating: str, normalize: bool, scale: float) -> tuple[I32, F32]:
+    """Experts of each token, highest score first (ties: lower id); a bias takes part in the choice only.
+
+    gating: "softmax" over all experts, "sigmoid", or "softmax_chosen" over the chosen ones.
+    """
+    scores = _sigmoid(logits) if gating == "sigmoid" else logits if gating == "softmax_chosen" else _softmax(logits)
+    order = np.argsort(-(scores if bias is None else scores + bias), axis=-1, kind="stable")
+    ids = order[..., :used].astype(np.int32)
+    weights = np.take_along_axis(scores, ids, axis=-1)
+    if gating == "softmax_chosen":
+        weights = _softmax(weights)
+    if normalize:
+        weights = weights / weights.sum(axis=-1, keepdims=True)
+    return ids, weights * np.float32(scale)
+
+
+def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str) -> F32:
+    """Sum over the routed experts, in router order, of weight · down(activation(gate x) · up x)."""
+    parts = np.zeros((*ids.shape, x.shape[-1]), np.float32)
+    for expert in np.unique(ids):
+        token, place = np.nonzero(ids == expert)
+        hidden = ACTIVATIONS[activation](x[token] @ gate[expert].T) * (x[token] @ up[expert].T)
+        parts[token, place] = weights[token, place, None] * (hidden @ down[expert].T)
+    out = np.zeros_like(x)
+    for place in range(ids.shape[1]):
+        out += parts[:, place]
+    return out
+
+
+def _sigmoid(x: F32) -> F32:
+    return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+def _softmax(x: F32) -> F32:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _gelu_tanh(x: F32) -> F32:
+    return np.float32(0.5) * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x**3)))
+
+
+ACTIVATIONS: dict[str, Callable[[F32], F32]] = {
+    "silu": lambda x: x * _sigmoid(x),
+    "gelu_tanh": _gelu_tanh,
+    "sigmoid": _sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+}

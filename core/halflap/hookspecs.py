@@ -1,0 +1,67 @@
+"""The hooks a plugin may implement: all of them, on one screen.
+
+A plugin is a module named by an entry point of group "halflap". Each hook receives `register(name, factory, **facts)`:
+`factory` is a callable or "package.module:attribute", imported at first use; `facts` are cheap data for listings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+Register = Callable[..., None]
+
+hookspec: Any = pluggy.HookspecMarker("halflap")
+hookimpl: Any = pluggy.HookimplMarker("halflap")
+
+
+@hookspec
+def register_backends(register: Register) -> None:
+    """Devices: factory() -> Backend, or Path of a library exporting halflap_backend. Fact: priority (int)."""
+
+
+@hookspec
+def register_architectures(register: Register) -> None:
+    """Models by `general.architecture`: factory is a module with Config, weights and build."""
+
+
+@hookspec
+def register_ops(register: Register) -> None:
+    """Graph ops: factory is a halflap.graph.ops.Op: shape rule, numpy definition, optional decomposition."""
+
+
+@hookspec
+def register_weight_types(register: Register) -> None:
+    """Storage types: factory is a halflap.weights.types.WeightType. Fact: gguf (int), the type's id in files."""
+
+
+@hookspec
+def register_model_formats(register: Register) -> None:
+    """Files: factory(path, mmap) -> ModelFile. Fact: magic (bytes), the first bytes of such a file."""
+
+
+@hookspec
+def register_models(register: Register) -> None:
+    """Models by name: factory() -> Path; a name that ends in ":" is a scheme, factory(rest) -> Path. Fact: about."""
+
+
+@hookspec
+def register_tokenizers(register: Register) -> None:
+    """Tokenizer kinds. Fact: kind, "model" (tokenizer.ggml.model) or "pre" (tokenizer.ggml.pre)."""
+
+
+@hookspec
+def register_samplers(register: Register) -> None:
+    """Steps of the sampling chain: factory(**options) -> Sampler; its signature is the option schema."""
+
+
+@hookspec
+def register_chat_formats(register: Register) -> None:
+    """Chat formats: factory(template) -> ChatFormat. Fact: detect (tuple of marks looked for in the template)."""
+
+
+@hookspec
+def register_commands(register: Register) -> None:
+    """Subcommands of `halflap`: factory is a click.Command. Fact: help."""
