@@ -34,7 +34,7 @@ class ReferenceDevice:
     def info(self) -> DeviceInfo:
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
-        types = {name: "none" for name in plugins.names("weight_types")}
+        types = dict.fromkeys(plugins.names("weight_types"), "none")
         return DeviceInfo("reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free,
                           frozenset(), types)  # fmt: skip
 
@@ -152,7 +152,7 @@ class ReferenceExecutable:
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun
         for copy in begun.copies:
-            for rows in self._state.layers[list(self._state.layers)[copy.group]]:
+            for rows in self._state.layers[copy.group]:
                 rows.k[copy.target], rows.v[copy.target] = rows.k[copy.source], rows.v[copy.source]
         values: dict[str, Any] = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self._weights.tensors}
         for op, node in self._calls:

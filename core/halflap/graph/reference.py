@@ -7,7 +7,7 @@ state take a `Context` first. Everything computes in float32 unless a line says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt

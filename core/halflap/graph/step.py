@@ -36,7 +36,7 @@ class GroupStep:
 class Copy:
     """Copy one block, before anything else in the step."""
 
-    group: int
+    group: str
     source: int
     target: int
 
