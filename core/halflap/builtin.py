@@ -23,3 +23,23 @@ def register_architectures(register: Register) -> None:
 def register_ops(register: Register) -> None:
     for op in ops.TABLE:
         register(op.name, op)
+
+
+SAMPLERS = {
+    "penalties": "Penalties",
+    "dry": "Dry",
+    "top_n_sigma": "TopNSigma",
+    "top_k": "TopK",
+    "typical_p": "TypicalP",
+    "top_p": "TopP",
+    "min_p": "MinP",
+    "xtc": "Xtc",
+    "temperature": "Temperature",
+    "mirostat": "Mirostat",
+}
+
+
+@hookimpl
+def register_samplers(register: Register) -> None:
+    for name, attribute in SAMPLERS.items():
+        register(name, f"halflap.sampling.samplers:{attribute}")

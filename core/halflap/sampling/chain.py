@@ -1,0 +1,144 @@
+"""A request's samplers in order: from a row of logits to a token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from attrs import frozen
+
+from halflap import plugins
+from halflap.errors import HalflapError, InvalidRequestError, SamplerError
+from halflap.sampling import candidates, samplers
+from halflap.sampling.candidates import Candidates
+
+F32 = npt.NDArray[np.float32]
+
+DEFAULT = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
+MIROSTAT = ("temperature", "mirostat")
+
+
+@frozen
+class Use:
+    """A plugin's sampler with its own options: `samplers=["top_k", Use("acme.top_h", h=0.4)]`."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    def __init__(self, name: str, /, **options: Any) -> None:
+        self.__attrs_init__(name, options)  # type: ignore[attr-defined]
+
+
+@cache
+def parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
+    """Option names a sampler takes."""
+    return tuple(inspect.signature(factory).parameters)
+
+
+class SamplerChain:
+    """Everything that chooses one request's tokens.
+
+    Args:
+        names: samplers in order, by name or as `Use`.
+        options: flat options of the request; each built-in takes those its signature names.
+        seed: the same seed, options and logits give the same tokens.
+
+    Raises:
+        NotRegisteredError: a name nobody offers.
+        InvalidRequestError: a `Use` with options its sampler does not take.
+    """
+
+    def __init__(self, names: Sequence[str | Use], options: Mapping[str, Any], seed: int) -> None:
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.steps: list[Any] = [samplers.LogitBias(options.get("logit_bias") or {})]
+        self._names: list[str] = ["logit_bias"]
+        for wish in names:
+            self.steps.append(_make(wish, options))
+            self._names.append(wish.name if isinstance(wish, Use) else wish)
+        active = [getattr(step, "active", True) for step in self.steps]
+        self.steps = [step for step, on in zip(self.steps, active, strict=True) if on]
+        self._names = [name for name, on in zip(self._names, active, strict=True) if on]
+
+    @property
+    def greedy(self) -> bool:
+        """Temperature 0 and nothing that could drop the highest: the argmax, without a chain."""
+        cold = any(isinstance(s, samplers.Temperature) and s.temperature <= 0 and s.range <= 0 for s in self.steps)
+        harmless = (samplers.LogitBias, samplers.Penalties, samplers.Dry, samplers.TopK, samplers.TopP, samplers.MinP,
+                    samplers.TopNSigma, samplers.Temperature)  # fmt: skip
+        return cold and all(isinstance(s, harmless) for s in self.steps)
+
+    def choose(self, row: F32, mask: npt.NDArray[np.bool_] | None = None) -> int:
+        """The next token. `row` (vocab,) is edited in place; `mask` is True where a constraint allows the token.
+
+        Raises:
+            SamplerError: a sampler raised or left nothing.
+        """
+        editing = [s for s in self.steps if isinstance(s, samplers.Step)]
+        for step in editing:
+            step.edit(row)
+        if mask is not None:
+            row[~mask] = -np.inf
+        if np.isnan(row.max()):
+            raise SamplerError("logits", got="NaN", want="finite numbers", fix="The model file or its device is broken.")
+        if self.greedy:
+            return int(row.argmax())
+        c, rest = self._first_cut(row)
+        for name, step in rest:
+            try:
+                c = step.apply(c)
+            except HalflapError:
+                raise
+            except Exception as cause:
+                raise SamplerError(f"sampler {name!r}", got=f"{type(cause).__name__}: {cause}", want="candidates",
+                                   plugin=name) from cause  # fmt: skip
+            if not isinstance(c, Candidates) or not len(c):
+                raise SamplerError(f"sampler {name!r}", got="no candidates", want="at least one", plugin=name)
+        cumulative = np.cumsum(c.probabilities())
+        return int(c.ids[min(np.searchsorted(cumulative, self.rng.random(), side="right"), len(c) - 1)])
+
+    def accept(self, token: int) -> None:
+        for step in self.steps:
+            step.accept(token)
+
+    def _first_cut(self, row: F32) -> tuple[Candidates, list[tuple[str, Any]]]:
+        """The first step that cuts takes its candidates from the row; those before it neither cut nor reorder."""
+        steps = [(n, s) for n, s in zip(self._names, self.steps, strict=True)
+                 if not isinstance(s, samplers.LogitBias | samplers.Penalties | samplers.Dry)]  # fmt: skip
+        if steps and isinstance(steps[0][1], samplers.Step):
+            found = steps[0][1].select(row, self.rng)
+            if found is not None:
+                return found, steps[1:]
+        return candidates.every(row, self.rng), steps
+
+
+def _make(wish: str | Use, options: Mapping[str, Any]) -> Any:
+    name = wish.name if isinstance(wish, Use) else wish
+    factory = plugins.get("samplers", name)
+    takes = parameters(factory)
+    if isinstance(wish, Use):
+        unknown = sorted(set(wish.options) - set(takes))
+        if unknown:
+            raise InvalidRequestError(
+                f"option of sampler {name!r}", got=repr(unknown[0]), want=f"one of {list(takes)}", field="samplers"
+            )
+        given = dict(wish.options)
+    else:
+        given = {key: options[key] for key in takes if options.get(key) is not None}
+    try:
+        return factory(**given)
+    except HalflapError:
+        raise
+    except Exception as cause:
+        raise InvalidRequestError(
+            f"sampler {name!r}", got=f"{type(cause).__name__}: {cause}", want="options it can use", field="samplers"
+        ) from cause
+
+
+def log_probabilities(row: F32) -> F32:
+    """Log softmax of a whole row."""
+    shifted = row - row.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(dtype=np.float64)), np.float32)
