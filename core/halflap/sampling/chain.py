@@ -83,7 +83,9 @@ class SamplerChain:
         if mask is not None:
             row[~mask] = -np.inf
         if np.isnan(row.max()):
-            raise SamplerError("logits", got="NaN", want="finite numbers", fix="The model file or its device is broken.")
+            raise SamplerError(
+                "logits", got="NaN", want="finite numbers", fix="The model file or its device is broken."
+            )
         if self.greedy:
             return int(row.argmax())
         c, rest = self._first_cut(row)

@@ -1,0 +1,106 @@
+"""Cutting a graph: one stage per run of ops that share a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from halflap.errors import PlanError
+from halflap.graph.ir import Graph, Node, Segment, StateGroup, Value
+
+STEP_INPUTS = ("ids", "rows")
+"""Graph inputs that every device has from the step itself."""
+
+
+@frozen
+class Stage:
+    """Consecutive ops on one device.
+
+    Attributes:
+        device: index into the plan's devices.
+        receives: values that earlier stages computed, live across the cut.
+        sends: values that later stages or the caller want.
+    """
+
+    device: int
+    graph: Graph
+    receives: tuple[str, ...]
+    sends: tuple[str, ...]
+
+
+def split(graph: Graph, devices: Sequence[int]) -> list[Stage]:
+    """Cut a graph into stages.
+
+    Args:
+        devices: for each node, in order, the index of its device.
+
+    Raises:
+        PlanError: the cut would part an op that only reads state from the op that writes it.
+    """
+    runs: list[tuple[int, list[tuple[str, Node]]]] = []
+    flat = [(segment.name, node) for segment in graph.segments for node in segment.nodes]
+    for (segment, node), device in zip(flat, devices, strict=True):
+        if not runs or runs[-1][0] != device:
+            runs.append((device, []))
+        runs[-1][1].append((segment, node))
+    groups = {device: _groups_on(graph, flat, devices, device) for device in set(devices)}
+    stages = []
+    for place, (device, nodes) in enumerate(runs):
+        later = {name for _, rest in runs[place + 1 :] for _, node in rest for name in node.inputs}
+        stages.append(_stage(graph, device, nodes, later, *groups[device]))
+    return stages
+
+
+def _groups_on(
+    graph: Graph, flat: Sequence[tuple[str, Node]], devices: Sequence[int], device: int
+) -> tuple[tuple[StateGroup, ...], dict[tuple[str, int], int]]:
+    """The state groups a device needs, and where each layer of the whole graph lies in them."""
+    wanted: dict[str, list[int]] = {}
+    for (_, node), place in zip(flat, devices, strict=True):
+        if "layer" not in node.attributes:
+            continue
+        group, layer = str(node.attributes["group"]), int(node.attributes["layer"])  # type: ignore[arg-type]
+        if place == device and layer not in wanted.setdefault(group, []):
+            wanted[group].append(layer)
+        elif place != device and layer in wanted.get(group, []):
+            raise PlanError(
+                f"state layer {layer} of group {group!r}",
+                got="its ops on two devices",
+                want="ops that share state on one device",
+                fix="Place these layers together.",
+            )
+    groups = tuple(
+        StateGroup(g.name, tuple(g.layers[i] for i in wanted[g.name]), g.window)
+        for g in graph.groups
+        if g.name in wanted
+    )
+    return groups, {(name, layer): i for name, layers in wanted.items() for i, layer in enumerate(layers)}
+
+
+def _stage(
+    graph: Graph,
+    device: int,
+    nodes: Sequence[tuple[str, Node]],
+    later: set[str],
+    groups: tuple[StateGroup, ...],
+    layer_index: Mapping[tuple[str, int], int],
+) -> Stage:
+    made = {name for _, node in nodes for name in node.outputs}
+    used = dict.fromkeys(name for _, node in nodes for name in node.inputs if name)
+    receives = tuple(n for n in used if n not in made and graph.values[n].kind == "result")
+    sends = tuple(n for n in graph.values if n in made and (n in later or n in graph.outputs))
+    values: dict[str, Value] = {}
+    for name in used:
+        if name not in made:
+            value = graph.values[name]
+            values[name] = evolve(value, kind="input") if value.kind == "result" else value
+    values.update((name, graph.values[name]) for _, node in nodes for name in node.outputs)
+    segments: dict[str, list[Node]] = {}
+    for segment, node in nodes:
+        if "layer" in node.attributes:
+            key = (str(node.attributes["group"]), int(node.attributes["layer"]))  # type: ignore[arg-type]
+            node = evolve(node, attributes={**node.attributes, "layer": layer_index[key]})
+        segments.setdefault(segment, []).append(node)
+    parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
+    return Stage(device, Graph(graph.name, values, parts, sends, groups), receives, sends)

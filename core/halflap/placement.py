@@ -1,0 +1,341 @@
+"""Which device runs what, decided and shown before anything is allocated."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from halflap import plugins
+from halflap.device.interface import Device
+from halflap.device.opening import open_devices
+from halflap.errors import PlanError, UnsupportedOpError
+from halflap.graph.ir import BLOCK_TOKENS, Graph
+from halflap.graph.passes import Stage, split
+from halflap.graph.step import Limits
+
+STEP_TOKENS = 512
+SEQUENCES = 16
+ROWS = 32
+POOL_SHARE = 0.25
+"""Of the memory that is left after the weights, how much the default KV pool may take."""
+
+
+@frozen
+class Wishes:
+    """What the user asked of placement; everything is optional.
+
+    Attributes:
+        devices: names in order; a name given twice is opened twice.
+        split: share of the layers per device.
+        caps: bytes per device that must not be passed.
+        layers: layers per device, counted from the first.
+        pins: tensor name pattern -> device name, such as {"*_exps.*": "cpu"}.
+        strict: refuse ops that only the reference device could run.
+    """
+
+    devices: tuple[str, ...] = ()
+    split: tuple[float, ...] = ()
+    caps: tuple[int | None, ...] = ()
+    layers: tuple[int, ...] = ()
+    pins: Mapping[str, str] = {}
+    strict: bool = False
+    ctx: int | None = None
+    kv_bytes: int | None = None
+    kv_type: tuple[str, str] = ("f16", "f16")
+    threads: int | None = None
+
+
+@frozen
+class Placed:
+    """One device of a plan and the bytes it will hold.
+
+    Attributes:
+        weights: packed form -> bytes; "in place" is the file's own mapping.
+        free: bytes the device had when the plan was made.
+    """
+
+    device: str
+    about: str
+    segments: tuple[str, ...]
+    weights: Mapping[str, int]
+    state: int
+    scratch: int
+    free: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.weights.values()) + self.state + self.scratch
+
+
+@frozen
+class Plan:
+    """A finished placement: data, printable, and enough to load the same way again.
+
+    Attributes:
+        ctx: most tokens of one sequence.
+        kv_tokens: tokens that all sequences together may keep.
+        kv_bytes: bytes of the pool behind them, over all devices.
+        nodes: for each op of the graph, the index of its device.
+        notes: what the user should know (ops on the reference device, a context that was shrunk).
+    """
+
+    model: str
+    devices: tuple[str, ...]
+    placed: tuple[Placed, ...]
+    ctx: int
+    kv_tokens: int
+    kv_bytes: int
+    kv_type: tuple[str, str]
+    limits: Limits
+    nodes: tuple[int, ...]
+    threads: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sequences_at_full_length(self) -> int:
+        return self.kv_tokens // self.ctx
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "sequences_at_full_length": self.sequences_at_full_length}
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Plan:
+        """A plan that `save` wrote.
+
+        Raises:
+            PlanError: the file is not one.
+        """
+        try:
+            data = json.loads(Path(path).read_text())
+            data.pop("sequences_at_full_length")
+            limits = {**data.pop("limits")}
+            limits["kv_types"] = tuple(limits["kv_types"])
+            placed = tuple(Placed(**{**p, "segments": tuple(p["segments"])}) for p in data.pop("placed"))
+            for key in ("devices", "nodes", "notes", "kv_type"):
+                data[key] = tuple(data[key])
+            return cls(**data, limits=Limits(**limits), placed=placed)
+        except (OSError, ValueError, TypeError, KeyError) as cause:
+            raise PlanError(f"plan file {str(path)!r}", got=f"{type(cause).__name__}: {cause}", want="a saved plan",
+                            fix="Make one with `halflap plan MODEL --save FILE`.") from cause  # fmt: skip
+
+    def stages(self, graph: Graph) -> list[Stage]:
+        if len(self.nodes) != sum(1 for _ in graph.nodes()):
+            raise PlanError("plan", got=f"{len(self.nodes)} ops", want="a plan made for this model",
+                            fix="Make a new one with `halflap plan`.")  # fmt: skip
+        return split(graph, self.nodes)
+
+
+def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: Sequence[Device]) -> Plan:
+    """Place a graph on open devices.
+
+    Args:
+        model: name shown in the plan.
+        context: tokens the model was trained for.
+
+    Raises:
+        PlanError: a wish contradicts another, or some device lacks memory; says how many bytes.
+        UnsupportedOpError: with `strict`, an op that no wished device runs.
+    """
+    _check_wishes(wishes, len(devices))
+    nodes, notes, everyone = _assign(graph, wishes, devices)
+    ctx = min(wishes.ctx or context, 1 << 24)
+    if wishes.ctx and wishes.ctx > context:
+        notes.append(f"context {wishes.ctx} is longer than the {context} tokens the model was trained for")
+    while True:
+        plan = _sized(model, graph, nodes, everyone, wishes, ctx, notes)
+        lacking = _lacking(plan, wishes)
+        if not lacking:
+            return plan
+        if wishes.ctx or ctx <= 512:
+            raise lacking
+        ctx = max(512, ctx // 2)  # the context gives way last: weights cannot
+        notes = [n for n in notes if "shrunk" not in n] + [f"context shrunk from {context} to {ctx} tokens to fit"]
+
+
+def parse_numbers(option: str, text: str, count: int | None = None) -> tuple[float, ...]:
+    """Numbers between commas, strictly: "63,37".
+
+    Raises:
+        PlanError: names the first character that cannot stand there.
+    """
+    for place, char in enumerate(text):
+        if char not in "0123456789.,":
+            raise PlanError(option, got=f"{char!r} at character {place + 1}", want="digits, '.' and ','", char=place)
+    parts = text.split(",")
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except ValueError:
+        place = len(",".join(parts[: next(i for i, p in enumerate(parts) if not _is_number(p))]))
+        raise PlanError(option, got=f"{text!r}", want="a number between commas", char=place) from None
+    if count is not None and len(numbers) != count:
+        raise PlanError(option, got=f"{len(numbers)} numbers", want=f"{count}, one per device", char=len(text))
+    if not math.fsum(numbers) > 0:
+        raise PlanError(option, got=text, want="at least one number above 0", char=0)
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    return text.count(".") <= 1 and any(c.isdigit() for c in text)
+
+
+def _check_wishes(wishes: Wishes, count: int) -> None:
+    for option, given in (("split", wishes.split), ("caps", wishes.caps), ("layers", wishes.layers)):
+        if given and len(given) != count:
+            raise PlanError(option, got=f"{len(given)} entries", want=f"{count}, one per device")
+    if wishes.split and (min(wishes.split) < 0 or not sum(wishes.split) > 0):
+        raise PlanError("split", got=wishes.split, want="shares of at least 0 and one above")
+    if wishes.ctx is not None and wishes.ctx < 1:
+        raise PlanError("ctx", got=wishes.ctx, want="at least 1 token")
+    for kind in wishes.kv_type:
+        if kind not in ("f32", "f16", "bf16", "q8_0", "q4_0"):
+            raise PlanError("kv_type", got=repr(kind), want="one of 'f32', 'f16', 'bf16', 'q8_0', 'q4_0'")
+
+
+def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tuple[int, ...], list[str], list[Device]]:
+    """A device for each node; the reference device joins at the end if some op needs it."""
+    by_segment = _segments_to_devices(graph, wishes, devices)
+    names = [device.info.id for device in devices]
+    pins = {pattern: _device_index(name, names) for pattern, name in wishes.pins.items()}
+    everyone, nodes, notes = list(devices), [], []
+    for segment, wished in zip(graph.segments, by_segment, strict=True):
+        for node in segment.nodes:
+            index = wished
+            for pattern, pinned in pins.items():
+                if any(fnmatch.fnmatch(name, pattern) for name in node.inputs):
+                    index = pinned
+            reasons = []
+            for candidate in [index, *(i for i in range(len(everyone)) if i != index)]:
+                reason = everyone[candidate].supports(node, graph)
+                if reason is None:
+                    break
+                reasons.append(f"{everyone[candidate].info.id}: {reason}")
+            else:
+                if wishes.strict:
+                    raise UnsupportedOpError(f"op {node.op!r}", got="; ".join(reasons), want="a device that runs it",
+                                             op=node.op)  # fmt: skip
+                everyone += open_devices(["reference"])
+                candidate = len(everyone) - 1
+            if candidate != index:
+                note = f"{node.op} of {segment.name} runs on {everyone[candidate].info.id}: {reasons[0]}"
+                notes.append(note)
+            nodes.append(candidate)
+    return tuple(nodes), notes, everyone
+
+
+def _segments_to_devices(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> list[int]:
+    """Layers in order over the devices: by count, by share, or by free memory; the head goes with the last layer."""
+    names = [segment.name for segment in graph.segments]
+    layers = [name for name in names if name.startswith("layer.")]
+    if wishes.layers:
+        counts = list(wishes.layers)
+        if sum(counts) != len(layers):
+            raise PlanError("layers", got=f"{sum(counts)} in all", want=f"{len(layers)}, as many as the model has")
+    else:
+        shares = wishes.split or [min(d.info.memory_free, d.info.largest_allocation) for d in devices]
+        edges = [round(len(layers) * math.fsum(shares[: i + 1]) / math.fsum(shares)) for i in range(len(shares))]
+        counts = [edge - before for edge, before in zip(edges, [0, *edges], strict=False)]
+    owners = [device for device, count in enumerate(counts) for _ in range(count)]
+    place = dict(zip(layers, owners, strict=True))
+    result = []
+    current = owners[0] if owners else 0
+    for name in names:
+        current = place.get(name, current)
+        result.append(current)
+    return result
+
+
+def _device_index(name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        raise PlanError("pinned device", got=repr(name), want=f"one of {list(names)}", device=name)
+    return names.index(name)
+
+
+def _sized(
+    model: str,
+    graph: Graph,
+    nodes: tuple[int, ...],
+    devices: Sequence[Device],
+    wishes: Wishes,
+    ctx: int,
+    notes: list[str],
+) -> Plan:
+    """The plan for one context length, with the pool as large as wished or as memory allows."""
+    stages = split(graph, nodes)
+    one = _limits(graph, ctx, ctx, wishes)
+    single = [_placed(i, device, stages, one) for i, device in enumerate(devices)]
+    state = sum(p.state for p in single)
+    if wishes.kv_bytes is not None:
+        tokens = wishes.kv_bytes * ctx // max(state, 1)
+        if tokens < BLOCK_TOKENS:
+            raise PlanError("kv_bytes", got=wishes.kv_bytes, want=f"at least {state * BLOCK_TOKENS // ctx + 1}")
+        ctx = min(ctx, tokens)
+    else:
+        spare = min((p.free - p.total + p.state) / max(p.state, 1) for p in single if p.state) if state else 1
+        tokens = int(ctx * min(max(spare * POOL_SHARE, 1), SEQUENCES))
+    limits = _limits(graph, ctx, max(tokens, ctx), wishes)
+    placed = tuple(_placed(i, device, stages, limits) for i, device in enumerate(devices))
+    return Plan(
+        model=model, devices=tuple(d.info.id for d in devices), placed=placed, ctx=ctx, kv_tokens=max(tokens, ctx),
+        kv_bytes=sum(p.state for p in placed), kv_type=wishes.kv_type, limits=limits, nodes=nodes,
+        threads=wishes.threads, notes=tuple(dict.fromkeys(notes)),
+    )  # fmt: skip
+
+
+def _limits(graph: Graph, ctx: int, tokens: int, wishes: Wishes) -> Limits:
+    step = min(STEP_TOKENS, ctx)
+    full = -(-tokens // BLOCK_TOKENS)
+    blocks = {}
+    for group in graph.groups:
+        per_sequence = window_blocks(group.window, step) if group.window else full
+        blocks[group.name] = min(full, SEQUENCES * per_sequence)
+    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type)
+
+
+def window_blocks(window: int, step_tokens: int) -> int:
+    """Blocks one sequence can hold at once in a windowed group: window and step, plus one cut at each end."""
+    return -(-(window + step_tokens) // BLOCK_TOKENS) + 1
+
+
+def _placed(index: int, device: Device, stages: Sequence[Stage], limits: Limits) -> Placed:
+    info = device.info
+    mine = [stage for stage in stages if stage.device == index]
+    reports = [device.estimate(stage.graph, limits) for stage in mine]
+    weights: dict[str, int] = {}
+    for report in reports:
+        for form, size in report.weights.items():
+            weights[form] = weights.get(form, 0) + size
+    return Placed(
+        device=info.id, about=info.about, segments=tuple(s.name for stage in mine for s in stage.graph.segments),
+        weights=weights, state=max((r.state for r in reports), default=0),
+        scratch=max((r.scratch for r in reports), default=0), free=info.memory_free,
+    )  # fmt: skip
+
+
+def _lacking(plan: Plan, wishes: Wishes) -> PlanError | None:
+    for index, placed in enumerate(plan.placed):
+        cap = wishes.caps[index] if index < len(wishes.caps) else None
+        # A mapped file costs page cache, which the system gives back; only what is allocated must be free.
+        needed = placed.total if cap is not None else placed.total - placed.weights.get("in place", 0)
+        room = placed.free if cap is None else min(cap, placed.free)
+        if needed > room:
+            return PlanError(
+                f"memory of device {placed.device!r}", got=f"{room:,} bytes", want=f"{needed:,}",
+                fix=f"It lacks {needed - room:,} bytes: give it fewer layers, a shorter context (ctx), or a smaller kv_type.",
+                device=placed.device, missing=needed - room,
+            )  # fmt: skip
+    return None
+
+
+def default_devices() -> list[str]:
+    """The backend to use when nobody says: highest priority that opens; the reference device when none does."""
+    entries = sorted(plugins.entries("backends"), key=lambda e: -e.facts.get("priority", 0))
+    return [entries[0].name] if entries else ["reference"]
