@@ -43,3 +43,9 @@ SAMPLERS = {
 def register_samplers(register: Register) -> None:
     for name, attribute in SAMPLERS.items():
         register(name, f"halflap.sampling.samplers:{attribute}")
+
+
+@hookimpl
+def register_chat_formats(register: Register) -> None:
+    register("plain", "halflap.text.chat.hermes:Plain")
+    register("hermes", "halflap.text.chat.hermes:Hermes", detect=("<tool_call>", "<think>"))
