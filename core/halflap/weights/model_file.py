@@ -57,7 +57,7 @@ class Region:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ModelNotFoundError(what, got=reason, want="a readable file") from error
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ModelFormatError(what, got="not a regular file", want="a file of bytes")
@@ -66,13 +66,18 @@ class Region:
             if use_mmap:
                 return cls(path, mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ))
             memory = mmap.mmap(-1, status.st_size)
-            done, target = 0, memoryview(memory)
-            while done < status.st_size:
-                n = file.readinto(target[done : done + (1 << 30)])
-                if not n:
-                    raise ModelFormatError(what, got=f"{done} bytes", want=f"{status.st_size} bytes", offset=done)
-                done += n
+            done = 0
+            with memoryview(memory) as target:
+                while done < status.st_size:
+                    n = os.readv(descriptor, [target[done : done + (1 << 30)]])
+                    if not n:
+                        raise ModelFormatError(what, got=f"{done} bytes", want=f"{status.st_size} bytes", offset=done)
+                    done += n
             return cls(path, memory)
+        except OSError as error:
+            raise ModelNotFoundError(what, got=error.strerror, want="a readable file") from error
+        finally:
+            os.close(descriptor)
 
     @property
     def array(self) -> Bytes:
