@@ -175,7 +175,7 @@ def _storage(name: str) -> Any:
 
 def _dequantized(weight: Weight) -> F32:
     kind = plugins.get("weight_types", weight.dtype)
-    blocks = weight.data.reshape(-1, kind.block_bytes)
+    blocks = weight.data.reshape(-1, kind.nbytes)
     values: F32 = kind.dequantize(blocks).reshape(weight.shape)
     return values
 
