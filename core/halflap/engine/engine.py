@@ -13,7 +13,7 @@ from attrs import frozen
 from halflap.engine.blocks import BlockManager
 from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
-from halflap.engine.sequence import Generation, Scoring
+from halflap.engine.sequence import Work
 from halflap.engine.steps import build_step
 from halflap.errors import BusyError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
@@ -23,8 +23,6 @@ from halflap.log import log
 QUEUE = 256
 SWITCH_INTERVAL = 1e-4
 """Seconds: with Python's 5 ms a busy host thread would hold up every step by that much."""
-
-Work = Generation | Scoring
 
 
 @frozen
@@ -172,7 +170,7 @@ class Engine:
             if work.cancelled:
                 work.end("cancelled")
             elif work.late(now):
-                work.fail(work.timed_out())  # type: ignore[attr-defined]
+                work.fail(work.timed_out())
         for work in [w for w in self._scheduler.waiting if w.finished]:
             self._scheduler.waiting.remove(work)
         self._scheduler.retire()

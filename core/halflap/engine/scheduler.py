@@ -7,7 +7,7 @@ from collections import deque
 from attrs import frozen
 
 from halflap.engine.blocks import BlockManager
-from halflap.engine.sequence import Sequence_
+from halflap.engine.sequence import Work
 from halflap.graph.step import Limits
 
 
@@ -15,7 +15,7 @@ from halflap.graph.step import Limits
 class Chunk:
     """Tokens [start, stop) of one sequence, and the places among them whose rows are wanted."""
 
-    sequence: Sequence_
+    sequence: Work
     start: int
     stop: int
     wanted: tuple[int, ...]
@@ -31,10 +31,10 @@ class Scheduler:
 
     def __init__(self, limits: Limits, blocks: BlockManager) -> None:
         self._limits, self._blocks = limits, blocks
-        self.waiting: deque[Sequence_] = deque()
-        self.running: list[Sequence_] = []
+        self.waiting: deque[Work] = deque()
+        self.running: list[Work] = []
 
-    def add(self, sequence: Sequence_) -> None:
+    def add(self, sequence: Work) -> None:
         self.waiting.append(sequence)
 
     def schedule(self) -> list[Chunk]:
@@ -64,7 +64,7 @@ class Scheduler:
                 sequence.blocks.release()
                 sequence.blocks = None
 
-    def everyone(self) -> list[Sequence_]:
+    def everyone(self) -> list[Work]:
         return [*self.running, *self.waiting]
 
     def _admit(self) -> None:

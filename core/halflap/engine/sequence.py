@@ -17,7 +17,7 @@ from halflap.sampling.chain import SamplerChain, log_probabilities
 F32 = npt.NDArray[np.float32]
 
 
-class Sequence_(Protocol):
+class Work(Protocol):
     """What scheduler and engine know of any work."""
 
     ids: list[int]
@@ -33,6 +33,7 @@ class Sequence_(Protocol):
     def fail(self, error: BaseException) -> None: ...
     def end(self, reason: FinishReason) -> None: ...
     def late(self, now: float) -> bool: ...
+    def timed_out(self) -> HalflapError: ...
 
 
 class Words(Protocol):
@@ -82,6 +83,10 @@ class Generation:
 
     def late(self, now: float) -> bool:
         return self._timeout is not None and now - self._submitted > self._timeout
+
+    def timed_out(self) -> HalflapError:
+        return RequestTimeoutError("request", got=f"over {self._timeout:g} s", want="an answer by then",
+                                   fix="Raise `timeout` or lower `max_tokens`.")  # fmt: skip
 
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
@@ -143,10 +148,6 @@ class Generation:
             self.finished = True
             self._emit(error)
 
-    def timed_out(self) -> HalflapError:
-        return RequestTimeoutError("request", got=f"over {self._timeout:g} s", want="an answer by then",
-                                   fix="Raise `timeout` or lower `max_tokens`.")  # fmt: skip
-
 
 class Scoring:
     """Computes given ids once and collects one output's rows.
@@ -169,6 +170,9 @@ class Scoring:
 
     def late(self, now: float) -> bool:
         return False
+
+    def timed_out(self) -> HalflapError:
+        raise AssertionError("scoring has no deadline")
 
     def wanted(self, start: int, stop: int) -> Any:
         return [i for i in range(start, stop) if i in self._wanted]
