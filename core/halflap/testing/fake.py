@@ -112,11 +112,13 @@ class FakeDevice:
 
     def supports(self, node: Node, graph: Graph) -> str | None:
         self.enter("supports")
-        return self.locked(lambda: self.inner.supports(node, graph))
+        reason: str | None = self.locked(lambda: self.inner.supports(node, graph))
+        return reason
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
         self.enter("estimate")
-        return self.locked(lambda: self.inner.estimate(graph, limits))
+        report: MemoryReport = self.locked(lambda: self.inner.estimate(graph, limits))
+        return report
 
     def pack(self, weights: Mapping[str, Weight], graph: Graph) -> Weights:
         self.enter("pack")

@@ -113,9 +113,7 @@ class FakeExecutable:
         """NaN into every block whose first row this step writes: what an earlier owner left there is gone."""
         for name, layers in self._written.items():
             table = step.groups[name]
-            kept = {c.source for c in step.copies if c.group == name} | {
-                c.target for c in step.copies if c.group == name
-            }
+            kept = {block for c in step.copies if c.group == name for block in (c.source, c.target)}
             for s in range(step.n_sequences):
                 index = step.index[step.seq_start[s] : step.seq_start[s + 1]]
                 for token in index[index % BLOCK_TOKENS == 0]:

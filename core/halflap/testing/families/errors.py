@@ -42,12 +42,14 @@ def cases(info: DeviceInfo) -> Iterator[Case]:
 def check(case: Case, device: Device) -> float | None:
     what = case.facts["check"]
     if what in NODES:
-        return _refused(device, what)
-    if what.startswith(("weight-", "unknown-")):
-        return _before_running(device, what)
-    if what.startswith("input-"):
-        return _inputs(device, what)
-    return _steps(device, what, case.seed)
+        _refused(device, what)
+    elif what.startswith(("weight-", "unknown-")):
+        _before_running(device, what)
+    elif what.startswith("input-"):
+        _inputs(device, what)
+    else:
+        return _steps(device, what, case.seed)
+    return None
 
 
 def _refused(device: Device, what: str) -> None:
