@@ -56,7 +56,7 @@ class Generation:
         emit: called on the engine thread with events in order, or with the error that ends them.
     """
 
-    outputs = ("logits",)
+    outputs: tuple[str, ...] = ("logits",)
 
     def __init__(
         self,
@@ -85,8 +85,12 @@ class Generation:
         return self._timeout is not None and now - self._submitted > self._timeout
 
     def timed_out(self) -> HalflapError:
-        return RequestTimeoutError("request", got=f"over {self._timeout:g} s", want="an answer by then",
-                                   fix="Raise `timeout` or lower `max_tokens`.")  # fmt: skip
+        return RequestTimeoutError(
+            "request",
+            got=f"over {self._timeout:g} s",
+            want="an answer by then",
+            fix="Raise `timeout` or lower `max_tokens`.",
+        )
 
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
@@ -138,9 +142,12 @@ class Generation:
             reason = "tool_calls"
         now, generated = time.monotonic(), len(self.ids) - self.n_prompt
         timings = Timings(
-            cache_n=0, prompt_n=self.n_prompt, prompt_ms=1e3 * (self._first - self._started), predicted_n=generated,
+            cache_n=0,
+            prompt_n=self.n_prompt,
+            prompt_ms=1e3 * (self._first - self._started),
+            predicted_n=generated,
             predicted_ms=1e3 * (now - self._first),
-        )  # fmt: skip
+        )
         self._emit([Finish(reason, stop, Usage(self.n_prompt, generated), timings)])
 
     def fail(self, error: BaseException) -> None:
@@ -161,7 +168,8 @@ class Scoring:
     def __init__(
         self, ids: Sequence[int], output: str, rows: Sequence[int], done: Callable[[F32 | BaseException], None]
     ) -> None:
-        self.ids, self.limit, self.outputs = list(ids), len(ids), (output,)
+        self.ids, self.limit = list(ids), len(ids)
+        self.outputs: tuple[str, ...] = (output,)
         self.computed = 0
         self.blocks: SequenceBlocks | None = None
         self.finished = self.cancelled = False

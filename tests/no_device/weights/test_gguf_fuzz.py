@@ -9,10 +9,11 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
-from halflap.weights import gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
+from halflap.weights import gguf
 
 LIMIT_S = 10  # the promise is 1 s; ten times that, for a busy machine
 INTERESTING = [

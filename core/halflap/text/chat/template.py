@@ -1,8 +1,8 @@
 """Chat templates in jinja2's immutable sandbox, bounded in time and output.
 
-A template's own literals may form special tokens; what comes from messages, tools and files never may. Before rendering,
-every special token's text inside a value is broken by a marker, a Unicode noncharacter; afterwards each broken spelling
-becomes a piece of its own that is tokenised as plain text.
+A template's own literals may form special tokens; what comes from messages, tools and files never may. Before
+rendering, every special token's text inside a value is broken by a marker, a Unicode noncharacter; afterwards each
+broken spelling becomes a piece of its own that is tokenised as plain text.
 """
 
 from __future__ import annotations
