@@ -19,9 +19,7 @@ def small(layers: int = 3) -> Graph:
     for i in range(layers):
         g.segment(f"layer.{i}")
         q = g.linear(x, g.weight("w"))
-        h = g.attention(
-            q, q, x, heads=2, kv_heads=2, head_dim=4, v_head_dim=4, scale=0.5, **g.state_layer("kv", 8, 8)
-        )
+        h = g.attention(q, q, x, heads=2, kv_heads=2, head_dim=4, v_head_dim=4, scale=0.5, **g.state_layer("kv", 8, 8))
         x = g.add(x, h)
     g.segment("head")
     g.output(g.linear(g.take(x, rows), g.weight("head")), "logits")

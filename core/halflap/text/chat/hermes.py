@@ -103,6 +103,7 @@ class TagParser:
         found = [(place, tag) for tag in tags if (place := self._held.find(tag)) >= 0]
         if not found:
             safe = len(self._held) - max(_overlap(self._held, tag) for tag in tags)
+            safe = len(self._held[:safe].rstrip())  # space before a tag is layout: wait and see
             ready, self._held = self._held[:safe], self._held[safe:]
             events += self._words(ready)
             return False
