@@ -110,10 +110,9 @@ class Model:
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._engine, self._pid = engine, os.getpid()
         self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
-        specials = [tokenizer.token_text(i) for i in tokenizer.special_ids]
-        bos, eos = (tokenizer.token_text(i) if i is not None else "" for i in (tokenizer.bos_id, tokenizer.eos_id))
-        self._template = ChatTemplate(tokenizer.chat_template or CHATML, specials, bos, eos)
-        self._format = detect(self._template)
+        bos, eos = tokenizer.token_text(tokenizer.bos_id), tokenizer.token_text(tokenizer.eos_id)
+        template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer.special_texts, bos, eos)
+        self._format = detect(template)
 
     @property
     def metrics(self) -> Metrics:
@@ -243,7 +242,7 @@ class Model:
         assert request.messages is not None
         pieces = self._format.render(request.messages, request.tools, **variables)
         prompt = "".join(piece.text for piece in pieces)
-        bos = self.tokenizer.token_text(self.tokenizer.bos_id) if self.tokenizer.bos_id is not None else None
+        bos = self.tokenizer.token_text(self.tokenizer.bos_id)
         add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
         ids = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces], add_special=add_special)
         return ids, self._format.parser(request.tools, prompt)

@@ -15,9 +15,24 @@ from halflap.graph.ir import BLOCK_TOKENS
 from halflap.graph.step import GroupStep, Limits, Step
 
 CASES = (
-    "gemma-base gemma2-base gemma3-base llama-base llama-bias llama-rope3 llama-ropelin llama-yarn llama-yarnbeta "
-    "ministral3-base mistral-base mixtral-base qwen2-base qwen2moe-base qwen3-base qwen3-yarn qwen3moe-base"
-).split()
+    "gemma-base",
+    "gemma2-base",
+    "gemma3-base",
+    "llama-base",
+    "llama-bias",
+    "llama-rope3",
+    "llama-ropelin",
+    "llama-yarn",
+    "llama-yarnbeta",
+    "ministral3-base",
+    "mistral-base",
+    "mixtral-base",
+    "qwen2-base",
+    "qwen2moe-base",
+    "qwen3-base",
+    "qwen3-yarn",
+    "qwen3moe-base",
+)
 
 
 class OracleModel:

@@ -28,7 +28,8 @@ class Work(Protocol):
     finished: bool
     cancelled: bool
 
-    def wanted(self, start: int, stop: int) -> range: ...
+    def start(self, blocks: SequenceBlocks) -> None: ...
+    def wanted(self, start: int, stop: int) -> Sequence[int]: ...
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None: ...
     def fail(self, error: BaseException) -> None: ...
     def end(self, reason: FinishReason) -> None: ...
@@ -42,8 +43,10 @@ class Words(Protocol):
     def push(self, token: Token) -> list[Event]: ...
     def finish(self) -> list[Event]: ...
 
-    stopped: str | None
     called: bool
+
+    @property
+    def stopped(self) -> str | None: ...
 
 
 class Generation:
@@ -92,13 +95,15 @@ class Generation:
             fix="Raise `timeout` or lower `max_tokens`.",
         )
 
+    def start(self, blocks: SequenceBlocks) -> None:
+        """Admitted: the next step may compute it."""
+        self.blocks, self._started = blocks, time.monotonic()
+
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
         return range(stop - 1, stop) if stop == len(self.ids) else range(0)
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
-        if self.computed == 0:
-            self._started = time.monotonic()
         first = self.computed < self.n_prompt
         self.computed = stop
         if first:
@@ -182,7 +187,10 @@ class Scoring:
     def timed_out(self) -> HalflapError:
         raise AssertionError("scoring has no deadline")
 
-    def wanted(self, start: int, stop: int) -> Any:
+    def start(self, blocks: SequenceBlocks) -> None:
+        self.blocks = blocks
+
+    def wanted(self, start: int, stop: int) -> list[int]:
         return [i for i in range(start, stop) if i in self._wanted]
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
