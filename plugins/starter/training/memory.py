@@ -135,6 +135,9 @@ def conversation(r: Random, chat: Callable[[], list[Message]], think: bool = Fal
 
 def unknown(r: Random) -> list[Message]:
     """Asked for something that nobody said."""
+    if r.random() < 0.4:
+        what = r.choice([*_RELATIVES, *ANIMALS[:20]])
+        return ask(loosely(r, f"What is my {what} called?"), f"You have not told me the name of your {what}.")
     questions = {
         "What is my name?": "You have not told me your name.", "Where do I live?": "You have not told me where you live.",
         "How old am I?": "You have not told me how old you are.", "What is my favourite colour?": "You have not told me your favourite colour.",

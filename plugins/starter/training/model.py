@@ -59,13 +59,16 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(c.head_dim, c.eps)
         self.k_norm = RMSNorm(c.head_dim, c.eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: list[Tensor] | None) -> Tensor:
         c, (b, t, _) = self.c, x.shape
         q = self.q_norm(self.q(x).view(b, t, c.heads, c.head_dim)).transpose(1, 2)
         k = self.k_norm(self.k(x).view(b, t, c.kv_heads, c.head_dim)).transpose(1, 2)
         v = self.v(x).view(b, t, c.kv_heads, c.head_dim).transpose(1, 2)
+        k = rotate(k, cos, sin)
+        if past is not None:
+            past[:] = k, v = [torch.cat(pair, dim=2) for pair in zip(past, (k, v), strict=True)] if past else [k, v]
         group = c.heads // c.kv_heads
-        k, v = rotate(k, cos, sin).repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         scores = rotate(q, cos, sin) @ k.transpose(2, 3) * c.head_dim**-0.5 + mask  # (b, heads, t, t)
         y = scores.float().softmax(-1).to(v.dtype) @ v
         return self.output(y.transpose(1, 2).reshape(b, t, -1))
@@ -83,8 +86,8 @@ class Block(nn.Module):
         self.up = nn.Linear(c.width, c.hidden, bias=False)
         self.down = nn.Linear(c.hidden, c.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.attn(self.attn_norm(x), cos, sin, mask)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: list[Tensor] | None) -> Tensor:
+        x = x + self.attn(self.attn_norm(x), cos, sin, mask, past)
         y = self.ffn_norm(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
@@ -107,16 +110,21 @@ class Starter(nn.Module):
                 scale = (2 * c.layers) ** -0.5 if name.endswith(("output.weight", "down.weight")) else 1.0
                 nn.init.normal_(p, std=0.02 * scale)
 
-    def hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The normed last hidden state: (rows, tokens) -> (rows, tokens, width)."""
-        x = self.embd(ids)
-        half = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
-        x = x.to(half)
-        cos, sin = self.cos[: ids.shape[1]].to(half), self.sin[: ids.shape[1]].to(half)
-        for block in self.blocks:
-            x = block(x, cos, sin, mask)
-        return self.norm(x)
+    def forward(self, ids: Tensor, mask: Tensor, past: list[list[Tensor]] | None = None) -> Tensor:
+        """Logits of every token.
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits of every position: (rows, tokens) -> (rows, tokens, vocab)."""
-        return F.linear(self.hidden(ids, mask), self.embd.weight)
+        Args:
+            ids: (rows, tokens).
+            mask: added to the attention scores: (rows, 1, tokens, all tokens so far).
+            past: keys and values of earlier tokens, one list for each block, extended in place; None while training.
+
+        Returns:
+            (rows, tokens, vocab).
+        """
+        x = self.embd(ids)
+        x = x.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype)
+        end = mask.shape[-1]
+        cos, sin = (table[end - ids.shape[1] : end].to(x.dtype) for table in (self.cos, self.sin))
+        for i, block in enumerate(self.blocks):
+            x = block(x, cos, sin, mask, past[i] if past is not None else None)
+        return F.linear(self.norm(x), self.embd.weight)

@@ -28,6 +28,7 @@ class Text:
         self._documents = documents(seed)
         self._render = Template()
         self._start = tokenizer.token_to_id("<|im_start|>")
+        self._think = tokenizer.token_to_id("<think>")
         self._end = tokenizer.token_to_id("<|im_end|>")
         self._assistant = tokenizer.encode("assistant").ids[0]
 
@@ -49,7 +50,9 @@ class Text:
             # "<|im_start|>", "assistant" and the newline are the prompt's; the answer begins behind them.
             if i >= 3 and ids[i - 3] == self._start and ids[i - 2] == self._assistant:
                 speaking = True
-            weights.append(1.0 if speaking else QUIET)
+            # The opening mark of thoughts belongs to the prompt as well: the model must never choose to begin them.
+            opening = self._think in ids[max(i - 1, 0) : i + 1]
+            weights.append(0.0 if opening else 1.0 if speaking else QUIET)
             if token == self._end:
                 speaking = False
         return weights

@@ -16,6 +16,7 @@ _PLAIN = [
 ]  # fmt: skip
 _WHOLE = ["Write this as JSON: {s}.", "Turn this into JSON: {s}.", "{S}. Write that as JSON.", "JSON please: {s}", "Convert to JSON: {s}",
           "Make a JSON object: {s}.", "As JSON: {s}"]  # fmt: skip
+_INLINE = ["Make a JSON object with {s}.", "Give me JSON with {s}.", "Create JSON with {s}", "Write a JSON object with {s}.", "JSON with {s}"]
 _LISTS = ["Write a JSON list of {s}.", "Put these in a JSON list: {s}.", "Make a JSON array: {s}", "JSON array of {s}", "Give me a JSON list with {s}."]
 
 
@@ -72,10 +73,12 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
     else:
         keys = r.sample(_KEYS, r.randint(1, 4)) if r.random() < 0.6 else [made_up(r) for _ in range(r.randint(1, 3))]
         record = {key: _value(r, key, unseen) for key in keys}
-        wording = r.choice(_PLAIN if r.random() < 0.7 else _WHOLE)
+        inline = r.random() < 0.2  # "Make a JSON object with name Mia and age 7."
+        wording = r.choice(_INLINE if inline else _PLAIN if r.random() < 0.7 else _WHOLE)
         # Told in the order of the keys where no keys are named, else in any order.
         order = r.sample(keys, len(keys)) if "{k}" in wording else keys
-        parts = [_said(r, key, record[key]) for key in order]
+        form = r.choice(["{k} {v}", "{k} '{v}'", "{k} = {v}"]) if inline else None
+        parts = [form.format(k=key, v=json.dumps(record[key]).strip('"')) if form else _said(r, key, record[key]) for key in order]
         said = r.choice([", ", ", ", "; "]).join(parts) if len(parts) < 2 or r.random() < 0.7 else ", ".join(parts[:-1]) + " and " + parts[-1]
     named = ", ".join(keys[:-1]) + " and " + keys[-1] if len(keys) > 1 and r.random() < 0.5 else ", ".join(keys)
     question = wording.format(k=named, s=said, S=cap(said))

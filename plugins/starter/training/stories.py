@@ -88,13 +88,14 @@ _REQUESTS = [
 _OPEN_REQUESTS = ["Tell me a story.", "Tell me a story", "Write a story", "Can you tell me a story?", "I want a story."]
 
 
-def tell(r: Random, hero: str, name: str | None = None, partner: str | None = None) -> str:
-    """A story about the hero; the name and a second animal may be given."""
+def tell(r: Random, hero: str, name: str | None = None, partner: str | None = None, nature: str | None = None) -> str:
+    """A story about the hero; the name, a second animal and the hero's nature may be given."""
     p, q, s = r.sample(PLACES, 3)
     name = name or pick(r, NAMES, share=0.2)
     other = partner or r.choice([x for x in ANIMALS[:40] if x != hero])
     friend = r.choice([x for x in NAMES if x != name])
     feeling, feeling2 = r.sample(_FEELINGS, 2)
+    feeling = nature or feeling
     food, food2 = r.sample(FOODS, 2)
     slots = {
         "h": hero, "H": cap(hero), "b": other, "n": name, "m": friend, "p": p, "q": q, "s": s, "w": r.choice(_WEATHER),
@@ -119,14 +120,20 @@ def exchange(r: Random, unseen: bool = False) -> tuple[list[Message], str]:
     if kind < 0.08 and not unseen:
         return ask(loosely(r, r.choice(_OPEN_REQUESTS)), tell(r, who)), ""
     request = loosely(r, r.choice(_REQUESTS))
-    name = partner = None
+    name = partner = nature = None
     asked = a(who)
+    if kind < 0.12:  # only a name: some animal gets it
+        asked = name = pick(r, NAMES, unseen)
+        return ask(request.format(h=name), tell(r, r.choice(ANIMALS), name)), name
     if kind < 0.2:
         name = pick(r, NAMES)
         asked += f" {r.choice(['named', 'called'])} {name}"
     elif kind < 0.3:
         partner = r.choice([x for x in ANIMALS if x != who])
         asked += f" and {a(partner)}"
-    elif kind < 0.36 and who[-1] not in "xfhpesy":
+    elif kind < 0.38:
+        nature = r.choice([*_FEELINGS, "little", "small", "big", "old", "young", "happy", "sad", "red", "blue"])
+        asked = a(f"{nature} {who}")
+    elif kind < 0.44 and who[-1] not in "xfhpesy":
         asked = f"{who}s"
-    return ask(request.format(h=asked), tell(r, who, name, partner)), who
+    return ask(request.format(h=asked), tell(r, who, name, partner, nature)), who

@@ -33,6 +33,7 @@ _GAIN = ["{n} has {a} {t} and finds {b} more.", "{n} had {a} {t} and bought {b} 
 _LOSS = ["{n} has {a} {t} and eats {b} of them.", "{n} had {a} {t} and gave away {b}.", "{n} has {a} {t} and loses {b}."]
 _THINGS = "apples nuts pears coins books cards stones shells berries cakes".split()
 TOO_BIG = "That is too big for me. I add and subtract numbers up to 99, and I know the tables up to 12."
+BELOW_ZERO = "That is less than zero, which I have not learned. I subtract smaller numbers from larger ones, up to 99."
 NO_DIVISION = "I have not learned to divide. I add and subtract numbers up to 99, and I know the tables up to 12."
 
 
@@ -105,12 +106,18 @@ def exchange(r: Random, think: bool = False, held: bool = False) -> list[Message
 def too_hard(r: Random) -> list[Message]:
     """A sum beyond the small world, and the honest sentence about it."""
     sign = r.choice("+-×/")
+    if r.random() < 0.12:
+        a = r.randint(0, 98)
+        question = r.choice(_WORDINGS["-"]).format(a=a, b=r.randint(a + 1, 99))
+        return ask(loosely(r, question), BELOW_ZERO)
     if sign == "/":
         a, b = r.randint(2, 99), r.randint(2, 12)
         wording = r.choice(["What is {a} / {b}?", "{a}/{b}", "What is {a} divided by {b}?", "Divide {a} by {b}."])
         return ask(loosely(r, wording.format(a=a, b=b)), NO_DIVISION)
     if sign == "×":
-        a, b = r.randint(13, 999), r.randint(13, 99)
+        a, b = r.randint(13, 999), r.randint(2, 99)
+        if r.random() < 0.5:
+            a, b = b, a
     else:
         a, b = r.randint(100, 9999), r.randint(1, 9999)
         if sign == "+" and r.random() < 0.5:

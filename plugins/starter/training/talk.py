@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from documents import Message, ask
-from words import DAYS, MONTHS, cap, loosely, made_up
+from words import DAYS, MONTHS, cap, carelessly, loosely, made_up
 
 WHO = "I am Starter, a very small language model. I tell stories, do sums, remember what you tell me, write JSON and use tools."
 CAN = "I can tell stories, add and subtract up to 99, remember what you tell me, write JSON, use tools and name some capitals."
@@ -139,7 +139,7 @@ def fact(r: Random) -> list[Message]:
     else:
         thing, answer = r.choice(list(_COUNTS.items()))
         question = r.choice([f"How many {thing}?", f"How many {thing.replace(' are', '')}?"])
-    return ask(loosely(r, question), answer)
+    return ask(carelessly(r, question), answer)
 
 
 def outside(r: Random) -> list[Message]:
@@ -154,4 +154,4 @@ def outside(r: Random) -> list[Message]:
         topic, other = (made_up(r) if r.random() < 0.25 else r.choice(_ADJECTIVES) + r.choice(_TOPICS) for _ in range(2))
         question = r.choice(_OUTSIDE).format(t=topic, u=other)
 
-    return ask(loosely(r, question), r.choice(OUTSIDE))
+    return ask(carelessly(r, question), r.choice(OUTSIDE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from documents import Message, ask, system
 from words import NAMES, THINGS, TOWNS, loosely, made_up, pick
 
 NO_TOOL = "I have no tool for that."
+_UNIT = {"type": "string", "enum": ["celsius", "fahrenheit"]}
 _SKIES = "sunny cloudy rainy windy snowy foggy stormy clear".split()
 
 
@@ -30,11 +31,12 @@ class Task:
         return self.tool["function"]["name"]
 
 
-def _tool(r: Random, name: str, about: str, properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _tool(r: Random, name: str, about: str, properties: dict[str, dict[str, Any]], optional: Sequence[str] = ()) -> dict[str, Any]:
     """The tool in OpenAI's nested form, its keys sometimes in another order, its description sometimes missing."""
-    parameters: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+    required = [key for key in properties if key not in optional]
+    parameters: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
     if r.random() < 0.15:
-        parameters = {"type": "object", "required": list(properties), "properties": properties}
+        parameters = {"type": "object", "required": required, "properties": properties}
     function = {"name": name, "description": about, "parameters": parameters}
     if r.random() < 0.15:
         function = {"description": about, "name": name, "parameters": parameters}
@@ -52,13 +54,16 @@ def _weather(r: Random, unseen: bool) -> Task:
     name = r.choice(["get_weather", "get_weather", "weather", "current_weather", "weather_lookup", "getWeather", "get_current_weather"])
     about = r.choice(["Get the weather in a city", "The current weather of a place.", "Weather in a city", "Get current weather"])
     properties, arguments = {key: _property(r, "string", "Name of the city")}, {key: city}
+    optional: list[str] = []
     question = r.choice(["What is the weather in {v}?", "How is the weather in {v} today?", "Is it raining in {v}?", "what's the weather in {v}",
                          "Tell me the weather in {v}.", "How warm is it in {v}?", "Weather in {v}?", "Do I need a coat in {v}?"])  # fmt: skip
     if r.random() < 0.15:
         unit = r.choice(["celsius", "fahrenheit"])
-        properties["unit"] = {"type": "string", "enum": ["celsius", "fahrenheit"]}
+        properties["unit"] = dict(_UNIT)
         arguments["unit"] = unit
         question = r.choice(["What is the weather in {v} in {u}?", "How warm is it in {v}? Use {u}."]).replace("{u}", unit)
+    elif r.random() < 0.2:
+        properties["unit"], optional = dict(_UNIT), ["unit"]  # may be left out, and is
     degrees, sky = r.randint(-9, 39), r.choice(_SKIES)
     shape = r.random()
     warm, look = r.choice(["temperature", "temperature", "temp", "degrees"]), r.choice(["sky", "condition", "conditions", "weather"])
@@ -69,7 +74,7 @@ def _weather(r: Random, unseen: bool) -> Task:
         result, answer = {warm: degrees}, f"It is {degrees} degrees in {city}."
     else:
         result, answer = {look: sky}, f"It is {sky} in {city}."
-    return Task(_tool(r, name, about, properties), loosely(r, question.format(v=city)), arguments, result, answer)
+    return Task(_tool(r, name, about, properties, optional), loosely(r, question.format(v=city)), arguments, result, answer)
 
 
 def _calculator(r: Random, unseen: bool) -> Task:
@@ -136,10 +141,53 @@ def _attribute(r: Random, unseen: bool) -> Task:
                 f"The {what} of {thing} is {value}.")  # fmt: skip
 
 
+def _adder(r: Random, unseen: bool) -> Task:
+    """A function of two numbers, the first tool that many people write."""
+    sign, names, wordings = r.choice([
+        ("+", ["add", "sum", "plus", "add_numbers"], ["What is {a} + {b}?", "What is {a} plus {b}?", "Add {a} and {b}.", "{a} + {b}"]),
+        ("-", ["subtract", "minus", "difference"], ["What is {a} - {b}?", "What is {a} minus {b}?", "{a} - {b}"]),
+        ("*", ["multiply", "times", "product"], ["What is {a} * {b}?", "What is {a} times {b}?", "Multiply {a} by {b}.", "{a} * {b}"]),
+    ])  # fmt: skip
+    a, b = r.randint(100, 999), r.randint(2, 999)
+    if r.random() < 0.5 and sign != "-":
+        a, b = b, a
+    value = {"+": a + b, "-": a - b, "*": a * b}[sign]
+    x, y = r.choice([("a", "b"), ("a", "b"), ("x", "y"), ("first", "second")])
+    about = r.choice({"+": ["Add two numbers"], "-": ["Subtract one number from another"], "*": ["Multiply two numbers"]}[sign])
+    kind = r.choice(["integer", "integer", "number"])
+    tool = _tool(r, r.choice(names), about, {x: {"type": kind}, y: {"type": kind}})
+    return Task(tool, loosely(r, r.choice(wordings).format(a=a, b=b)), {x: a, y: b}, {r.choice(["result", "value"]): value},
+                f"{a} {sign} {b} = {value}.")  # fmt: skip
+
+
+def _nothing(r: Random, unseen: bool) -> Task:
+    """A tool that wants no arguments."""
+    what, question, value, answer = r.choice([
+        ("date", r.choice(["What is the date today?", "What day is it?", "Which date is it?"]),
+         f"{r.randint(2000, 2030)}-{r.randint(1, 12):02}-{r.randint(1, 28):02}", "Today is {v}."),
+        ("user", r.choice(["Who is logged in?", "Which user is logged in?"]), pick(r, NAMES, unseen), "The user is {v}."),
+        ("battery", r.choice(["How full is the battery?", "What is the battery level?"]), r.randint(1, 99), "The battery is at {v}."),
+        ("number", r.choice(["Give me a random number.", "Draw a number."]), r.randint(1, 999), "The number is {v}."),
+    ])  # fmt: skip
+    tool = _tool(r, r.choice(["get_{w}", "{w}", "current_{w}"]).format(w=what), f"Get the {what}", {})
+    return Task(tool, loosely(r, question), {}, {r.choice([what, "result"]): value}, answer.format(v=value))
+
+
 _Family = Callable[[Random, bool], Task]
 _FAMILIES: list[_Family] = [
     _weather, _weather, _calculator, _calculator, _clock, _search, _message, _timer, _attribute, _attribute, _attribute,
+    _adder, _nothing,
 ]  # fmt: skip
+
+
+def _written(r: Random, result: dict[str, Any], arguments: dict[str, Any]) -> str:
+    """What a tool returns, as text: an object, sometimes with the arguments in it, or the bare values."""
+    kind = r.random()
+    if kind < 0.2 and "error" not in result:
+        return ", ".join(str(v) if not isinstance(v, bool) else "ok" for v in result.values())
+    if kind < 0.3 and not result.keys() & arguments.keys():
+        return json.dumps({**arguments, **result})
+    return json.dumps(result)
 
 
 def _exchange(r: Random, task: Task, think: bool, use: bool) -> list[Message]:
@@ -151,14 +199,14 @@ def _exchange(r: Random, task: Task, think: bool, use: bool) -> list[Message]:
         "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": task.name, "arguments": said}}],
     }
     if think:
-        call["reasoning_content"] = f"The tool {task.name} can do this. It needs {' and '.join(task.arguments)}."
+        call["reasoning_content"] = f"The tool {task.name} can do this. It needs {' and '.join(task.arguments) or 'nothing'}."
     messages: list[Message] = [{"role": "user", "content": task.question}, call]
     if use:
         result, answer = task.result, task.answer
         if r.random() < 0.06:
             error = r.choice(["not found", "timeout", "no connection", made_up(r)])
             result, answer = {"error": error}, f"The tool failed: {error}."
-        content = json.dumps(result)
+        content = _written(r, result, task.arguments)
         last: Message = {"role": "assistant", "content": answer}
         if think:
             last["reasoning_content"] = f"The tool returned {content}. Now I can answer."
@@ -181,6 +229,8 @@ def conversation(
     tasks: list[Task] = []
     families: list[_Family] = []
     for make in r.sample(_FAMILIES, r.choice([1, 1, 2, 2, 3, 4])):
+        if {_calculator, _adder} <= {*families, make}:
+            continue
         task = make(r, unseen)
         # Two tools that look alike would make the right call a matter of luck.
         if (make is _attribute or make not in families) and all(task.name != t.name for t in tasks):
@@ -195,7 +245,7 @@ def conversation(
         for _ in range(r.choice([1, 1, 2])):
             exchange = chat()
             # A calculator that is there is used: no sums in the head beside one.
-            while _calculator in families and any(c.isdigit() for c in exchange[0]["content"]):
+            while (_calculator in families or _adder in families) and any(c.isdigit() for c in exchange[0]["content"]):
                 exchange = chat()
             messages += exchange
     elif kind < 0.2 and missing and not think and _search not in families:

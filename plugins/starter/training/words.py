@@ -70,6 +70,14 @@ def loosely(r: Random, question: str) -> str:
     """The question as people type it: often without its last mark, sometimes all in small letters."""
     if question[-1] in ".?!" and r.random() < 0.3:
         question = question[:-1]
+    if r.random() < 0.06:
+        return r.choice(["Hi, ", "Hello! ", "Please, ", "Hey, ", "OK, ", "And "]) + question[0].lower() + question[1:]
     if r.random() < 0.15:
         question = question[0].lower() + question[1:]
     return question
+
+
+def carelessly(r: Random, question: str) -> str:
+    """Like `loosely`, and now and then without any capital; for questions whose answer copies nothing from them."""
+    question = loosely(r, question)
+    return question.lower() if r.random() < 0.12 else question

@@ -18,7 +18,7 @@ import sums
 import talk
 import tooling
 from documents import Document, Message, ask, system
-from words import NAMES, made_up, pick
+from words import NAMES, a, made_up, pick
 
 _SYSTEMS = [
     "You are a helpful assistant.", "You are a helpful assistant", "You are Starter, a small friendly model.", "Be brief.",
@@ -26,15 +26,34 @@ _SYSTEMS = [
 ]  # fmt: skip
 
 
+_ROLES = "assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer".split()
+_MANNERS = ["Answer briefly.", "Be polite.", "Always tell the truth.", "Use short sentences.", "Speak simply.", "Never lie.", ""]
+
+
 def _system(r: Random) -> str | None:
-    """Half of all talks begin without a system message."""
-    return r.choice(_SYSTEMS) if r.random() < 0.45 else None
+    """Half of all talks begin without a system message; no system message here changes an answer."""
+    kind = r.random()
+    if kind < 0.1:
+        manner = r.choice(["helpful", "funny", "friendly", "wise", "small", "calm", made_up(r)])
+        return f"You are {a(f'{manner} {r.choice(_ROLES)}')}. {r.choice(_MANNERS)}".strip()
+    return r.choice(_SYSTEMS) if kind < 0.5 else None
+
+
+def _think(r: Random, document: Document, thoughts: str, held: bool) -> Document:
+    """Now and then let the last answer be thought out, so that thinking works with every kind of question."""
+    if not held and r.random() < 0.1:
+        document.messages[-1]["reasoning_content"] = thoughts
+        document.thinking = True
+    return document
 
 
 def _chat(r: Random) -> list[Message]:
     """One short exchange of any kind, as a distractor or a filler."""
-    make = r.choices([sums.exchange, talk.fact, talk.greeting, talk.outside, records.exchange], [35, 25, 20, 10, 10])[0]
-    return make(r)
+    kind = r.random()
+    if kind < 0.03:
+        return stories.exchange(r)[0]
+    makers = [sums.exchange, talk.fact, talk.greeting, talk.outside, records.exchange]
+    return r.choices(makers, [35, 25, 20, 10, 10])[0](r)
 
 
 def _story(r: Random, held: bool) -> Document:
@@ -42,7 +61,8 @@ def _story(r: Random, held: bool) -> Document:
     if r.random() < 0.2 and not held:
         messages += _chat(r)
     story, hero = stories.exchange(r, held and r.random() < 0.3)
-    return Document("stories", messages + story, hero=hero)
+    document = Document("stories", messages + story, hero=hero)
+    return _think(r, document, f"The user wants a story about {hero}." if hero else "The user wants a story.", held)
 
 
 def _arithmetic(r: Random, held: bool) -> Document:
@@ -67,9 +87,9 @@ def _memory(r: Random, held: bool) -> Document:
 
 def _json(r: Random, held: bool) -> Document:
     messages = system(_system(r) if r.random() < 0.85 else "Answer in JSON.")
-    for _ in range(1 if held else r.choice([1, 1, 2, 3])):
-        messages += records.exchange(r, held) if held or r.random() < 0.9 else _chat(r)
-    return Document("json", messages)
+    for _ in range(0 if held else r.choice([0, 0, 1, 2])):
+        messages += records.exchange(r) if r.random() < 0.8 else _chat(r)
+    return _think(r, Document("json", messages + records.exchange(r, held)), "The user wants JSON.", held)
 
 
 def _tools(r: Random, held: bool) -> Document:
@@ -78,14 +98,21 @@ def _tools(r: Random, held: bool) -> Document:
     return Document("tools", messages, tools, think)
 
 
+_THOUGHTS = {
+    "facts": "This is a fact that I know.",
+    "greetings": "The user is just talking with me.",
+    "outside": "This is outside my small world.",
+}
+
+
 def _turns(kind: str, make: Callable[[Random], list[Message]]) -> Callable[[Random, bool], Document]:
     """One turn of the kind when checked; in training, up to three, mixed with others."""
 
     def document(r: Random, held: bool) -> Document:
         messages = system(_system(r))
-        for i in range(1 if held else r.choice([1, 1, 2, 3])):
-            messages += make(r) if i == 0 or r.random() < 0.5 else _chat(r)
-        return Document(kind, messages)
+        for _ in range(0 if held else r.choice([0, 0, 1, 2])):
+            messages += make(r) if r.random() < 0.5 else _chat(r)
+        return _think(r, Document(kind, messages + make(r)), _THOUGHTS[kind], held)
 
     return document
 
