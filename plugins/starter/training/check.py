@@ -114,7 +114,9 @@ def _parts(documents: list[Document]) -> dict[str, list[int]]:
         return {
             "call": where(lambda d: bool(d.messages[-1].get("tool_calls"))),
             "result used": where(lambda d: d.messages[-2]["role"] == "tool"),
-            "no call needed": where(lambda d: d.messages[-2]["role"] == "user" and not d.messages[-1].get("tool_calls")),
+            "no call needed": where(
+                lambda d: d.messages[-2]["role"] == "user" and not d.messages[-1].get("tool_calls")
+            ),
         }
     return {}
 

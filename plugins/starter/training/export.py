@@ -59,7 +59,9 @@ def _add_model(w: gguf.GGUFWriter, c: Config) -> None:
     w.add_version("0.1.0")
     w.add_size_label("5.3M")
     w.add_license("mit")
-    w.add_description("A small but whole world: stories, small sums, remembering, JSON, tools. Made by plugins/starter/training.")
+    w.add_description(
+        "A small but whole world: stories, small sums, remembering, JSON, tools. Made by plugins/starter/training."
+    )
     w.add_languages(["en"])
     w.add_context_length(c.context)
     w.add_embedding_length(c.width)
@@ -145,7 +147,10 @@ def main() -> None:
     prompts = [render(document) for kind in CHECKED for document in held_out(kind, 10)]
     distance, same = compare(trained, read(args.out, config), Tokenizer.from_file(str(args.tokenizer)), prompts)
     size = args.out.stat().st_size
-    print(f"{args.out}: {size:,} bytes; logits differ by at most {distance:.3f}, first choices agree on {same:.2%} of tokens")
+    print(
+        f"{args.out}: {size:,} bytes; "
+        f"logits differ by at most {distance:.3f}, first choices agree on {same:.2%} of tokens"
+    )
 
 
 if __name__ == "__main__":

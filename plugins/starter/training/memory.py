@@ -26,19 +26,33 @@ _RELATIVES = "brother sister mother father friend teacher son daughter uncle aun
 
 
 def _memo(r: Random, unseen: bool) -> Memo:
-    kind = r.choice(["name", "name", "name", "pet", "colour", "town", "relative", "age", "food", "job", "key", "place", "number"])
+    kind = r.choice(
+        ["name", "name", "name", "pet", "colour", "town", "relative", "age", "food", "job", "key", "place", "number"]
+    )
     if kind == "name":
         v = pick(r, NAMES, unseen)
         v = v.lower() if r.random() < 0.08 else v
-        said = ["My name is {v}.", "Hi, I am {v}.", "Call me {v}.", "Hello, my name is {v}.", "I'm {v}.", "my name is {v}",
+        said = ["My name is {v}.", "Hi, I am {v}.", "Call me {v}.", "Hello, my name is {v}.", "I'm {v}.",
+                "my name is {v}",
                 "Hi! My name is {v}.", "People call me {v}."]  # fmt: skip
-        asked = ["What is my name?", "Do you remember my name?", "Who am I?", "What's my name?", "what is my name", "Tell me my name.",
+        asked = ["What is my name?", "Do you remember my name?", "Who am I?", "What's my name?", "what is my name",
+                 "Tell me my name.",
                  "Do you know my name?"]  # fmt: skip
         answer = "Your name is {v}."
     elif kind == "pet":
         v, x = pick(r, NAMES, unseen), r.choice(ANIMALS)
-        said = [f"I have {a(x)} named {{v}}.", f"My {x} is called {{v}}.", f"My {x}'s name is {{v}}.", f"I have {a(x)}. Its name is {{v}}."]
-        asked = [f"What is my {x} called?", f"What is the name of my {x}?", f"What is my {x}'s name?", f"Do you remember the name of my {x}?"]
+        said = [
+            f"I have {a(x)} named {{v}}.",
+            f"My {x} is called {{v}}.",
+            f"My {x}'s name is {{v}}.",
+            f"I have {a(x)}. Its name is {{v}}.",
+        ]
+        asked = [
+            f"What is my {x} called?",
+            f"What is the name of my {x}?",
+            f"What is my {x}'s name?",
+            f"Do you remember the name of my {x}?",
+        ]
         answer = f"Your {x} is called {{v}}."
     elif kind == "colour":
         v = pick(r, COLOURS, unseen)
@@ -51,11 +65,22 @@ def _memo(r: Random, unseen: bool) -> Memo:
         asked, answer = ["Where do I live?", "In which city do I live?", "Which city do I live in?"], "You live in {v}."
     elif kind == "relative":
         v, x = pick(r, NAMES, unseen), r.choice(_RELATIVES)
-        said = [f"My {x} is called {{v}}.", f"My {x}'s name is {{v}}.", f"{{v}} is my {x}.", f"I have a {x} named {{v}}."]
-        asked, answer = [f"What is my {x} called?", f"What is my {x}'s name?", f"Who is my {x}?"], f"Your {x} is called {{v}}."
+        said = [
+            f"My {x} is called {{v}}.",
+            f"My {x}'s name is {{v}}.",
+            f"{{v}} is my {x}.",
+            f"I have a {x} named {{v}}.",
+        ]
+        asked, answer = (
+            [f"What is my {x} called?", f"What is my {x}'s name?", f"Who is my {x}?"],
+            f"Your {x} is called {{v}}.",
+        )
     elif kind == "age":
         v = str(r.randint(3, 99))
-        said, asked = ["I am {v} years old.", "My age is {v}.", "I'm {v} years old."], ["How old am I?", "What is my age?"]
+        said, asked = (
+            ["I am {v} years old.", "My age is {v}.", "I'm {v} years old."],
+            ["How old am I?", "What is my age?"],
+        )
         answer = "You are {v} years old."
     elif kind == "food":
         v = pick(r, FOODS, unseen)
@@ -68,12 +93,20 @@ def _memo(r: Random, unseen: bool) -> Memo:
         asked, answer = ["What is my job?", "What do I do for work?"], "Your job is {v}."
     elif kind == "key":
         x, v = made_up(r), made_up(r)
-        said = [f"The {x} is {{v}}.", f"Remember that the {x} is {{v}}.", f"Please remember: {x} means {{v}}.", f"My {x} is {{v}}."]
+        said = [
+            f"The {x} is {{v}}.",
+            f"Remember that the {x} is {{v}}.",
+            f"Please remember: {x} means {{v}}.",
+            f"My {x} is {{v}}.",
+        ]
         asked, answer = [f"What is the {x}?", f"What did I say about {x}?", f"Tell me the {x}."], f"The {x} is {{v}}."
     elif kind == "place":
         x, v = r.choice(THINGS), pick(r, "box drawer bag kitchen cupboard car garage attic".split(), unseen)
         said = [f"I put my {x} in the {{v}}.", f"My {x} is in the {{v}}.", f"The {x} is in the {{v}}."]
-        asked, answer = [f"Where is my {x}?", f"Where did I put the {x}?", f"Where is the {x}?"], f"The {x} is in the {{v}}."
+        asked, answer = (
+            [f"Where is my {x}?", f"Where did I put the {x}?", f"Where is the {x}?"],
+            f"The {x} is in the {{v}}.",
+        )
     else:
         x, v = r.choice(["code", "password", "phone number", "room number", "lucky number", "secret word"]), None
         v = made_up(r) if x in ("password", "secret word") else str(r.randint(10, 9999))
@@ -83,10 +116,18 @@ def _memo(r: Random, unseen: bool) -> Memo:
     told = r.choice(said).format(v=v)
     answer = answer.format(v=v)
     topic = f"{kind} {x}" if kind in ("pet", "relative", "key", "place") else kind
-    return Memo(topic, told, loosely(r, r.choice(asked)), answer, f"The user said: {told}" if told[-1] == "." else f"The user said: {told}.")
+    return Memo(
+        topic,
+        told,
+        loosely(r, r.choice(asked)),
+        answer,
+        f"The user said: {told}" if told[-1] == "." else f"The user said: {told}.",
+    )
 
 
-def conversation(r: Random, chat: Callable[[], list[Message]], think: bool = False, unseen: bool = False) -> list[Message]:
+def conversation(
+    r: Random, chat: Callable[[], list[Message]], think: bool = False, unseen: bool = False
+) -> list[Message]:
     """A talk in which one to three things are told, `chat` makes distractors between, and one thing is asked.
 
     Args:
@@ -109,7 +150,13 @@ def conversation(r: Random, chat: Callable[[], list[Message]], think: bool = Fal
         name = pick(r, NAMES, unseen)
         messages += system(r.choice([f"The user's name is {name}.", f"You are talking with {name}."]))
         memos = [m for m in memos if m.topic != "name"]
-        wanted = Memo("name", "", r.choice(["What is my name?", "Who am I?"]), f"Your name is {name}.", f"The system says that the user is {name}.")
+        wanted = Memo(
+            "name",
+            "",
+            r.choice(["What is my name?", "Who am I?"]),
+            f"Your name is {name}.",
+            f"The system says that the user is {name}.",
+        )
     if r.random() < 0.3 and len(memos) > 1:
         messages += ask(" ".join(m.said.rstrip(".") + "." for m in memos), r.choice(_NODS))
     else:
@@ -139,8 +186,10 @@ def unknown(r: Random) -> list[Message]:
         what = r.choice([*_RELATIVES, *ANIMALS[:20]])
         return ask(loosely(r, f"What is my {what} called?"), f"You have not told me the name of your {what}.")
     questions = {
-        "What is my name?": "You have not told me your name.", "Where do I live?": "You have not told me where you live.",
-        "How old am I?": "You have not told me how old you are.", "What is my favourite colour?": "You have not told me your favourite colour.",
+        "What is my name?": "You have not told me your name.",
+        "Where do I live?": "You have not told me where you live.",
+        "How old am I?": "You have not told me how old you are.",
+        "What is my favourite colour?": "You have not told me your favourite colour.",
         "Do you know my name?": "You have not told me your name.", "Who am I?": "You have not told me your name.",
     }  # fmt: skip
     question, answer = r.choice(list(questions.items()))

@@ -10,19 +10,34 @@ from documents import Message, ask
 from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, THINGS, TOWNS, cap, loosely, made_up, pick
 
 _PLAIN = [
-    "Answer in JSON with {k}: {s}.", "Give me a JSON object with the keys {k}. {S}.", "{S}. Write that as JSON with {k}.",
+    "Answer in JSON with {k}: {s}.", "Give me a JSON object with the keys {k}. {S}.",
+    "{S}. Write that as JSON with {k}.",
     "Make JSON with {k} from this: {s}.", "Write a JSON object with {k}. {S}.", "Turn this into JSON with {k}: {s}.",
     "Extract {k} as JSON: {s}.", "Return JSON with the keys {k}. {S}.", "{S}. Give me {k} as JSON.",
 ]  # fmt: skip
-_WHOLE = ["Write this as JSON: {s}.", "Turn this into JSON: {s}.", "{S}. Write that as JSON.", "JSON please: {s}", "Convert to JSON: {s}",
+_WHOLE = ["Write this as JSON: {s}.", "Turn this into JSON: {s}.", "{S}. Write that as JSON.", "JSON please: {s}",
+          "Convert to JSON: {s}",
           "Make a JSON object: {s}.", "As JSON: {s}"]  # fmt: skip
-_INLINE = ["Make a JSON object with {s}.", "Give me JSON with {s}.", "Create JSON with {s}", "Write a JSON object with {s}.", "JSON with {s}"]
-_LISTS = ["Write a JSON list of {s}.", "Put these in a JSON list: {s}.", "Make a JSON array: {s}", "JSON array of {s}", "Give me a JSON list with {s}."]
+_INLINE = [
+    "Make a JSON object with {s}.",
+    "Give me JSON with {s}.",
+    "Create JSON with {s}",
+    "Write a JSON object with {s}.",
+    "JSON with {s}",
+]
+_LISTS = [
+    "Write a JSON list of {s}.",
+    "Put these in a JSON list: {s}.",
+    "Make a JSON array: {s}",
+    "JSON array of {s}",
+    "Give me a JSON list with {s}.",
+]
 
 
 def _value(r: Random, key: str, unseen: bool) -> Any:
     """A value that fits the key."""
-    lists = {"name": NAMES, "city": TOWNS, "colour": COLOURS, "color": COLOURS, "job": JOBS, "pet": ANIMALS, "food": FOODS, "day": DAYS,
+    lists = {"name": NAMES, "city": TOWNS, "colour": COLOURS, "color": COLOURS, "job": JOBS, "pet": ANIMALS,
+             "food": FOODS, "day": DAYS,
              "item": THINGS, "friend": NAMES, "title": THINGS, "country": TOWNS}  # fmt: skip
     if key in lists:
         return pick(r, lists[key], unseen)
@@ -33,7 +48,9 @@ def _value(r: Random, key: str, unseen: bool) -> Any:
     return r.randint(1, 99) if r.random() < 0.2 else made_up(r)
 
 
-_KEYS = "name age city colour job pet food day item friend title country count price size year score open done active color".split()
+_KEYS = (
+    "name age city colour job pet food day item friend title country count price size year score open done active color"
+).split()
 
 
 def _said(r: Random, key: str, value: Any) -> str:
@@ -59,7 +76,9 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
     """One request for JSON and the line that answers it."""
     kind = r.random()
     if kind < 0.12:
-        values = [_value(r, r.choice(["name", "city", "colour", "food", "pet"]), unseen) for _ in range(r.randint(2, 5))]
+        values = [
+            _value(r, r.choice(["name", "city", "colour", "food", "pet"]), unseen) for _ in range(r.randint(2, 5))
+        ]
         said = r.choice([", ".join(values), ", ".join(values[:-1]) + " and " + values[-1]])
         return ask(loosely(r, r.choice(_LISTS).format(s=said)), json.dumps(values))
     if kind < 0.4:
@@ -78,8 +97,15 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
         # Told in the order of the keys where no keys are named, else in any order.
         order = r.sample(keys, len(keys)) if "{k}" in wording else keys
         form = r.choice(["{k} {v}", "{k} '{v}'", "{k} = {v}"]) if inline else None
-        parts = [form.format(k=key, v=json.dumps(record[key]).strip('"')) if form else _said(r, key, record[key]) for key in order]
-        said = r.choice([", ", ", ", "; "]).join(parts) if len(parts) < 2 or r.random() < 0.7 else ", ".join(parts[:-1]) + " and " + parts[-1]
+        parts = [
+            form.format(k=key, v=json.dumps(record[key]).strip('"')) if form else _said(r, key, record[key])
+            for key in order
+        ]
+        said = (
+            r.choice([", ", ", ", "; "]).join(parts)
+            if len(parts) < 2 or r.random() < 0.7
+            else ", ".join(parts[:-1]) + " and " + parts[-1]
+        )
     named = ", ".join(keys[:-1]) + " and " + keys[-1] if len(keys) > 1 and r.random() < 0.5 else ", ".join(keys)
     question = wording.format(k=named, s=said, S=cap(said))
     return ask(question, json.dumps({key: record[key] for key in keys}))

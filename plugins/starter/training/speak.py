@@ -33,7 +33,7 @@ class Speaker:
 
     @torch.inference_mode()
     def complete(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
-        """Greedy continuations. Prompts are padded on the left; rotary position is relative, so that changes nothing."""
+        """Greedy continuations. Prompts are padded on the left: rotary position is relative, so nothing changes."""
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
         padded = torch.tensor([[True] * (width - len(p)) + [False] * len(p) for p in prompts])
@@ -62,7 +62,9 @@ class Speaker:
         for at in range(0, len(order), 50):
             part = order[at : at + 50]
             done = self.complete([prompts[i] for i in part], max_tokens)
-            answers |= {i: self.tokenizer.decode(ids, skip_special_tokens=False) for i, ids in zip(part, done, strict=True)}
+            answers |= {
+                i: self.tokenizer.decode(ids, skip_special_tokens=False) for i, ids in zip(part, done, strict=True)
+            }
         return [parse(answers[i], d.thinking) for i, d in enumerate(documents)]
 
 

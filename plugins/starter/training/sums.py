@@ -29,8 +29,16 @@ _WORDINGS = {
         "Multiply {a} by {b}.", "Compute {a}*{b}.", "{a} times {b}", "what's {a}*{b}", "what is {a} x {b}?",
     ],
 }  # fmt: skip
-_GAIN = ["{n} has {a} {t} and finds {b} more.", "{n} had {a} {t} and bought {b} more.", "{n} has {a} {t} and gets {b} more."]
-_LOSS = ["{n} has {a} {t} and eats {b} of them.", "{n} had {a} {t} and gave away {b}.", "{n} has {a} {t} and loses {b}."]
+_GAIN = [
+    "{n} has {a} {t} and finds {b} more.",
+    "{n} had {a} {t} and bought {b} more.",
+    "{n} has {a} {t} and gets {b} more.",
+]
+_LOSS = [
+    "{n} has {a} {t} and eats {b} of them.",
+    "{n} had {a} {t} and gave away {b}.",
+    "{n} has {a} {t} and loses {b}.",
+]
 _THINGS = "apples nuts pears coins books cards stones shells berries cakes".split()
 TOO_BIG = "That is too big for me. I add and subtract numbers up to 99, and I know the tables up to 12."
 BELOW_ZERO = "That is less than zero, which I have not learned. I subtract smaller numbers from larger ones, up to 99."
@@ -83,7 +91,8 @@ def thoughts(a: int, sign: str, b: int, result: int) -> str:
         return f"{units}, write {u + v - 10}, carry 1. Tens: {s} + {t} + 1 = {s + t + 1}. Together {result}."
     if u >= v:
         return f"Units: {u} - {v} = {u - v}. Tens: {s} - {t} = {s - t}. Together {result}."
-    return f"Units: {u} is less than {v}, borrow: {u + 10} - {v} = {u + 10 - v}. Tens: {s} - 1 - {t} = {s - 1 - t}. Together {result}."
+    units = f"Units: {u} is less than {v}, borrow: {u + 10} - {v} = {u + 10 - v}"
+    return f"{units}. Tens: {s} - 1 - {t} = {s - 1 - t}. Together {result}."
 
 
 def exchange(r: Random, think: bool = False, held: bool = False) -> list[Message]:

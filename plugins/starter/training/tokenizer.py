@@ -13,7 +13,16 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from world import documents
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tools>", "</tools>", "<tool_response>", "</tool_response>"]
+MARKS = [
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tools>",
+    "</tools>",
+    "<tool_response>",
+    "</tool_response>",
+]
 VOCAB = 2048
 # The pattern that GGUF calls `qwen2`; its single \p{N} keeps digits apart, which arithmetic needs.
 _SPLIT = (

@@ -114,7 +114,10 @@ def main() -> None:
         now = time.time()
         if step % 50 == 0:
             speed = (tokens - said_tokens) / (now - said_at)
-            print(f"step {step} tokens {tokens / 1e6:.2f}M loss {total:.4f} rate {factor:.3f} {speed:.0f} tokens/s", flush=True)
+            print(
+                f"step {step} tokens {tokens / 1e6:.2f}M loss {total:.4f} rate {factor:.3f} {speed:.0f} tokens/s",
+                flush=True,
+            )
             said_at, said_tokens = now, tokens
         if now - saved_at > 240 or step == args.steps:
             save(checkpoint, model, opts, step, tokens)

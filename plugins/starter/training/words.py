@@ -30,7 +30,10 @@ TOWNS = (
     "Lima Nairobi Athens Vienna Dublin Chicago Toronto Mumbai Hamburg Zurich Milan Lyon Prague"
 ).split()
 
-_HEADS = "b c d f g h j k l m n p r s t v w z b d f g k l m n p r s t v y qu br dr gr kr tr fl pl st sh ch th sch".split() + ["", ""]
+_HEADS = (
+    "b c d f g h j k l m n p r s t v w z b d f g k l m n p r s t v y qu br dr gr kr tr fl pl st sh ch th sch".split()
+    + ["", ""]
+)
 _VOWELS = "a e i o u a e i o u a e i o u ai ea ou ia oo ee y".split()
 _JOINTS = [""] * 12 + ["n", "r", "l", "s", "m"]
 _TAILS = [""] * 8 + ["n", "r", "l", "s", "k", "m", "t", "x", "nd", "rt", "ck", "ll", "son", "ton", "ska", "witz"]
@@ -39,7 +42,9 @@ _TAILS = [""] * 8 + ["n", "r", "l", "s", "k", "m", "t", "x", "nd", "rt", "ck", "
 def made_up(r: Random) -> str:
     """A pronounceable lower-case string of two or three syllables that is (almost surely) no word."""
     syllables = r.choice((1, 2, 2, 2, 2, 2, 3))
-    text = "".join(r.choice(_HEADS) + r.choice(_VOWELS) + r.choice(_JOINTS) for _ in range(syllables)) + r.choice(_TAILS)
+    text = "".join(r.choice(_HEADS) + r.choice(_VOWELS) + r.choice(_JOINTS) for _ in range(syllables)) + r.choice(
+        _TAILS
+    )
     return text if len(text) > 3 else text + "ra"
 
 

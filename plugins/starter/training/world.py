@@ -21,13 +21,23 @@ from documents import Document, Message, ask, system
 from words import NAMES, a, made_up, pick
 
 _SYSTEMS = [
-    "You are a helpful assistant.", "You are a helpful assistant", "You are Starter, a small friendly model.", "Be brief.",
-    "You are a friendly assistant. Answer briefly.", "Answer the user.", "You are a helpful AI assistant.", "Be kind and honest.",
+    "You are a helpful assistant.", "You are a helpful assistant", "You are Starter, a small friendly model.",
+    "Be brief.",
+    "You are a friendly assistant. Answer briefly.", "Answer the user.", "You are a helpful AI assistant.",
+    "Be kind and honest.",
 ]  # fmt: skip
 
 
 _ROLES = "assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer".split()
-_MANNERS = ["Answer briefly.", "Be polite.", "Always tell the truth.", "Use short sentences.", "Speak simply.", "Never lie.", ""]
+_MANNERS = [
+    "Answer briefly.",
+    "Be polite.",
+    "Always tell the truth.",
+    "Use short sentences.",
+    "Speak simply.",
+    "Never lie.",
+    "",
+]
 
 
 def _system(r: Random) -> str | None:
@@ -121,7 +131,9 @@ def _greeting(r: Random, held: bool) -> Document:
     if r.random() < 0.15:
         # A system message may give the model another name.
         name = pick(r, NAMES, held)
-        text = r.choice(["You are {n}.", "Your name is {n}.", "You are {n}, a helpful assistant.", "You are called {n}."]).format(n=name)
+        text = r.choice(
+            ["You are {n}.", "Your name is {n}.", "You are {n}, a helpful assistant.", "You are called {n}."]
+        ).format(n=name)
         question = r.choice(["What is your name?", "What's your name?", "what is your name", "Tell me your name."])
         return Document("greetings", system(text) + ask(question, f"My name is {name}."))
     return _turns("greetings", talk.greeting)(r, held)
@@ -130,14 +142,18 @@ def _greeting(r: Random, held: bool) -> Document:
 def _echo(r: Random, held: bool) -> Document:
     """Saying a word again: the smallest copying there is."""
     word = made_up(r) if r.random() < 0.5 else made_up(r).capitalize()
-    wording = r.choice(["Say {w}.", "Repeat: {w}", "Say the word {w}.", "Repeat after me: {w}", 'Write "{w}".', "Please say {w}"])
+    wording = r.choice(
+        ["Say {w}.", "Repeat: {w}", "Say the word {w}.", "Repeat after me: {w}", 'Write "{w}".', "Please say {w}"]
+    )
     return Document("echo", system(_system(r)) + ask(wording.format(w=word), word))
 
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
     # kind: (maker, how often); the shares of tokens that come out are printed by `python world.py`
-    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 18), "tools": (_tools, 9),
-    "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5), "outside": (_turns("outside", talk.outside), 6),
+    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 18),
+    "tools": (_tools, 9),
+    "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
+    "outside": (_turns("outside", talk.outside), 6),
     "echo": (_echo, 4),
 }  # fmt: skip
 CHECKED = [kind for kind in KINDS if kind != "echo"]
