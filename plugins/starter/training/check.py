@@ -52,7 +52,9 @@ def _loads(text: str) -> Any:
 
 def _story(hero: str, text: str) -> bool:
     parts = text.split("\n\n")
-    return len(parts) == 2 and all(hero in part for part in parts) and text[-1] in '."'
+    # Asked by name only, the hero may go on as "the fox".
+    kept = hero in text if hero[:1].isupper() else all(hero in part for part in parts)
+    return len(parts) == 2 and kept and text[-1] in '."'
 
 
 def right(document: Document, reply: Reply) -> bool:

@@ -27,7 +27,8 @@ _RELATIVES = "brother sister mother father friend teacher son daughter uncle aun
 
 def _memo(r: Random, unseen: bool) -> Memo:
     kind = r.choice(
-        ["name", "name", "name", "pet", "colour", "town", "relative", "age", "food", "job", "key", "place", "number"]
+        ["name", "name", "name", "pet", "colour", "town", "from", "relative", "age", "food", "job", "key", "place"]
+        + ["number", "favourite"]
     )
     if kind == "name":
         v = pick(r, NAMES, unseen)
@@ -59,6 +60,21 @@ def _memo(r: Random, unseen: bool) -> Memo:
         said = ["My favourite colour is {v}.", "My favorite color is {v}.", "The colour I like best is {v}."]
         asked = ["What is my favourite colour?", "What is my favorite color?", "Which colour do I like best?"]
         answer = "Your favourite colour is {v}."
+    elif kind == "favourite":
+        x = r.choice([*"film book song animal game number sport drink day month city season".split(), made_up(r)])
+        v = str(r.randint(1, 99)) if x == "number" else made_up(r)
+        v = v.capitalize() if r.random() < 0.4 else v
+        spelt = r.choice(["favourite", "favorite"])
+        said = [f"My {spelt} {x} is {{v}}.", f"{{v}} is my {spelt} {x}."]
+        asked = [f"What is my {spelt} {x}?", f"What's my {spelt} {x}?", f"Do you know my {spelt} {x}?"]
+        answer = f"Your favourite {x} is {{v}}."
+    elif kind == "from":
+        v = pick(r, TOWNS, unseen)
+        said, asked = (
+            ["I am from {v}.", "I come from {v}.", "I'm from {v}."],
+            ["Where am I from?", "Where do I come from?"],
+        )
+        answer = "You are from {v}."
     elif kind == "town":
         v = pick(r, TOWNS, unseen)
         said = ["I live in {v}.", "My home is in {v}.", "I live in the city of {v}."]
@@ -115,7 +131,7 @@ def _memo(r: Random, unseen: bool) -> Memo:
         kind = x
     told = r.choice(said).format(v=v)
     answer = answer.format(v=v)
-    topic = f"{kind} {x}" if kind in ("pet", "relative", "key", "place") else kind
+    topic = f"{kind} {x}" if kind in ("pet", "relative", "key", "place", "favourite") else kind
     return Memo(
         topic,
         told,

@@ -29,7 +29,7 @@ _OPENINGS = [
 # Each plot: the rest of the first paragraph, then the second; a list is a choice.
 _PLOTS = [
     [  # something lost
-        [["One morning {w}, and {n} could not find the {c} {t}.", "One day {n} lost a {c} {t} on the way to the {q}."],
+        [["One morning {w}, and {n} could not find the {c} {t}.", "One day {n} lost {a_c_t} on the way to the {q}."],
          ["\"I must find it before night,\" said {n}.", "{n} looked under every stone, but the {t} was gone."],
          ["The {h} felt sad and walked slowly to the {q}.", "So the {h} set out for the {q} alone."]],
         [["There {n} met {a_b} named {m}, who was eating {fd}.", "At the {q} sat {a_b} called {m}."],
@@ -41,7 +41,7 @@ _PLOTS = [
           "The {h} took the {t} home and never forgot how {m} had helped."]],
     ],
     [  # something found, and given back
-        [["One day {w}, and {n} found a {c} {t} beside the road.", "While walking to the {q}, {n} found a {c} {t}."],
+        [["One day {w}, and {n} found {a_c_t} beside the road.", "While walking to the {q}, {n} found {a_c_t}."],
          ["\"Whose {t} is this?\" asked the {h}.", "It was beautiful, and the {h} wanted to keep it."],
          ["But {n} knew that somebody must be missing it.", "Then {n} heard somebody crying far away."]],
         [["Near the {q}, {a_b} named {m} sat alone. \"I have lost my {t},\" said {m}.",
@@ -56,7 +56,7 @@ _PLOTS = [
           "Every night {n} heard a strange sound from the {s}."],
          ["\"{A_h} is never afraid,\" the others said, and {n} felt small.",
           "All the others laughed, and the {h} felt very alone."],
-         ["One evening {n} took a {c} {t} and went anyway.", "So one evening, when {w}, {n} went to look."]],
+         ["One evening {n} took {a_c_t} and went anyway.", "So one evening, when {w}, {n} went to look."]],
         [["In the {s}, something moved. It was only {m}, {a_b}, who had hurt a foot.",
           "The sound came from {m}, a little {b} who could not find the way home."],
          ["\"Please help me,\" said {m}. The {h} was not afraid any more.", "{n} laughed, and so did the {b}."],
@@ -67,9 +67,10 @@ _PLOTS = [
     ],
     [  # the feast
         [["{n} loved {fd} more than anything.", "One day {n} wanted to cook {fd} for everybody."],
-         ["But winter came, and there was no {fd} left in the house.", "But the pot was empty, and so was the cupboard."],
-         ["The {h} took a {c} {t} and went to the {q} to trade it.",
-          "So the {h} walked to the {q} with nothing but a {c} {t}."]],
+         ["But winter came, and there was no {fd} left in the house.",
+          "But the pot was empty, and so was the cupboard."],
+         ["The {h} took {a_c_t} and went to the {q} to trade it.",
+          "So the {h} walked to the {q} with nothing but {a_c_t}."]],
         [["On the way, {n} met {m}, {a_f2_b}, who was hungry too.", "At the {q}, {a_f2_b} named {m} was waiting."],
          ["\"I have {fd2}, but no friends to eat with,\" said {m}.",
           "\"Give me the {t}, and I will give you {fd2},\" said {m}."],
@@ -86,11 +87,11 @@ _PLOTS = [
           "{n} stopped, woke the {b}, and said, \"Let us finish together.\"",
           "But near the {s}, {m} fell into the water and called for help. "
           "{n} heard it, turned back, and pulled the {b} out."],
-         ["They crossed the line side by side, and the {h} got a {c} {t} for being kind.",
+         ["They crossed the line side by side, and the {h} got {a_c_t} for being kind.",
           "Nobody remembered who won, but everybody remembered what the {h} had done."]],
     ],
     [  # the secret of an old thing
-        [["In the house of {n} hung an old {c} {t}.", "One day somebody left a {c} {t} at the door of {n}."],
+        [["In the house of {n} hung an old {c} {t}.", "One day somebody left {a_c_t} at the door of {n}."],
          ["Nobody knew where it came from.", "On it was written: \"Take me to the {q}.\""],
          ["The {h} wanted to know its secret, so {n} set out one morning when {w}.",
           "\"I will find out,\" said the {h}, and packed some {fd}."]],
@@ -124,10 +125,11 @@ def tell(r: Random, hero: str, name: str | None = None, partner: str | None = No
     feeling, feeling2 = r.sample(_FEELINGS, 2)
     feeling = nature or feeling
     food, food2 = r.sample(FOODS, 2)
+    thing, colour = r.choice(THINGS), r.choice(COLOURS)
     slots = {
-        "h": hero, "A_h": cap(a(hero)), "b": other, "n": name, "m": friend, "p": p, "q": q, "s": s, "w": r.choice(_WEATHER),
-        "t": r.choice(THINGS), "c": r.choice(COLOURS), "fd": food, "fd2": food2, "a_b": a(other),
-        "a_f_h": a(f"{feeling} {hero}"), "a_f2_b": a(f"{feeling2} {other}"),
+        "h": hero, "A_h": cap(a(hero)), "b": other, "n": name, "m": friend, "p": p, "q": q, "s": s,
+        "w": r.choice(_WEATHER), "t": thing, "c": colour, "a_c_t": a(f"{colour} {thing}"), "fd": food, "fd2": food2,
+        "a_b": a(other), "a_f_h": a(f"{feeling} {hero}"), "a_f2_b": a(f"{feeling2} {other}"),
     }  # fmt: skip
     first, second = r.choice(_PLOTS)
     beginning = [r.choice(_OPENINGS), *(r.choice(options) for options in first)]

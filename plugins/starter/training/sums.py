@@ -65,11 +65,11 @@ def wording_held_out(a: int, b: int, wording: str) -> bool:
 
 def draw(r: Random, held: bool = False) -> Sum:
     """A sum from the training side, or with `held` from the kept one (tables belong to both)."""
+    sign = r.choice("++--×")
+    if sign == "×":
+        a, b = r.randint(0, 12), r.randint(0, 12)
+        return a, sign, b, a * b
     while True:
-        sign = r.choice("++--×")
-        if sign == "×":
-            a, b = r.randint(0, 12), r.randint(0, 12)
-            return a, sign, b, a * b
         # A third of the sums are short ones: people try those first, and they are the steps of the long ones.
         top = r.choice((99, 99, 30))
         a, b = r.randint(0, top), r.randint(0, top)
