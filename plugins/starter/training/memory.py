@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from documents import Message, ask, system
-from words import ANIMALS, COLOURS, FOODS, JOBS, NAMES, THINGS, TOWNS, a, loosely, made_up, pick
+from words import ANIMALS, COLOURS, FOODS, JOBS, NAMES, THINGS, TOWNS, a, loosely, made_up, pick, words
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Memo:
 
 
 _NODS = ["Nice to know!", "Thank you for telling me.", "I will remember that.", "Good to know.", "All right."]
-_RELATIVES = "brother sister mother father friend teacher son daughter uncle aunt".split()
+_RELATIVES = words("brother sister mother father friend teacher son daughter uncle aunt")
 
 
 def _memo(r: Random, unseen: bool) -> Memo:
@@ -61,7 +61,7 @@ def _memo(r: Random, unseen: bool) -> Memo:
         asked = ["What is my favourite colour?", "What is my favorite color?", "Which colour do I like best?"]
         answer = "Your favourite colour is {v}."
     elif kind == "favourite":
-        x = r.choice([*"film book song animal game number sport drink day month city season".split(), made_up(r)])
+        x = r.choice([*words("film book song animal game number sport drink day month city season"), made_up(r)])
         v = str(r.randint(1, 99)) if x == "number" else made_up(r)
         v = v.capitalize() if r.random() < 0.4 else v
         spelt = r.choice(["favourite", "favorite"])
@@ -117,7 +117,7 @@ def _memo(r: Random, unseen: bool) -> Memo:
         ]
         asked, answer = [f"What is the {x}?", f"What did I say about {x}?", f"Tell me the {x}."], f"The {x} is {{v}}."
     elif kind == "place":
-        x, v = r.choice(THINGS), pick(r, "box drawer bag kitchen cupboard car garage attic".split(), unseen)
+        x, v = r.choice(THINGS), pick(r, words("box drawer bag kitchen cupboard car garage attic"), unseen)
         said = [f"I put my {x} in the {{v}}.", f"My {x} is in the {{v}}.", f"The {x} is in the {{v}}."]
         asked, answer = (
             [f"Where is my {x}?", f"Where did I put the {x}?", f"Where is the {x}?"],

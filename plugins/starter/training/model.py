@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: list[Tensor] | None) -> Tensor:
         x = x + self.attn(self.attn_norm(x), cos, sin, mask, past)
         y = self.ffn_norm(x)
-        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+        return x + self.down(functional.silu(self.gate(y)) * self.up(y))
 
 
 class Starter(nn.Module):
@@ -127,4 +127,4 @@ class Starter(nn.Module):
         cos, sin = (table[end - ids.shape[1] : end].to(x.dtype) for table in (self.cos, self.sin))
         for i, block in enumerate(self.blocks):
             x = block(x, cos, sin, mask, past[i] if past is not None else None)
-        return F.linear(self.norm(x), self.embd.weight)
+        return functional.linear(self.norm(x), self.embd.weight)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from documents import Message, ask
-from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, THINGS, TOWNS, cap, loosely, made_up, pick
+from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, THINGS, TOWNS, cap, loosely, made_up, pick, words
 
 _PLAIN = [
     "Answer in JSON with {k}: {s}.", "Give me a JSON object with the keys {k}. {S}.",
@@ -48,9 +48,9 @@ def _value(r: Random, key: str, unseen: bool) -> Any:
     return r.randint(1, 99) if r.random() < 0.2 else made_up(r)
 
 
-_KEYS = (
+_KEYS = words(
     "name age city colour job pet food day item friend title country count price size year score open done active color"
-).split()
+)
 
 
 def _said(r: Random, key: str, value: Any) -> str:

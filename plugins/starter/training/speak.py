@@ -12,11 +12,12 @@ import re
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
+
 from check import Reply, report, score_all
 from documents import Document
 from model import Config, Starter
 from template import Template
-from tokenizers import Tokenizer
 
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
 
@@ -70,7 +71,7 @@ class Speaker:
 
 def parse(text: str, thinking: bool) -> Reply:
     """Thoughts, calls and text of an answer; with thinking, the prompt has opened the thoughts already."""
-    reasoning, mark, rest = text.partition("</think>") if thinking else ("", "", text)
+    reasoning, _, rest = text.partition("</think>") if thinking else ("", "", text)
     calls = []
     for source in _CALL.findall(rest):
         try:

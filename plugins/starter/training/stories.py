@@ -8,9 +8,9 @@ from __future__ import annotations
 from random import Random
 
 from documents import Message, ask
-from words import ANIMALS, COLOURS, FOODS, NAMES, PLACES, THINGS, a, cap, loosely, pick
+from words import ANIMALS, COLOURS, FOODS, NAMES, PLACES, THINGS, a, cap, loosely, pick, words
 
-_FEELINGS = "brave curious shy proud lonely cheerful gentle clever quiet kind".split()
+_FEELINGS = words("brave curious shy proud lonely cheerful gentle clever quiet kind")
 _WEATHER = [
     "the sun was warm",
     "rain fell softly",
@@ -83,10 +83,10 @@ _PLOTS = [
          ["{m} the {b} was the fastest, and everybody knew it.", "\"Nobody can beat me,\" said {m}, {a_f2_b}."],
          ["{n} was slow, but the {h} wanted to try.", "\"I will try all the same,\" said {n}."]],
         [["They started, and soon {m} was far ahead.", "At first the {b} was so fast that nobody could see {m}."],
-         ["But near the {s}, the {b} stopped to eat {fd} and fell asleep. "
-          "{n} stopped, woke the {b}, and said, \"Let us finish together.\"",
-          "But near the {s}, {m} fell into the water and called for help. "
-          "{n} heard it, turned back, and pulled the {b} out."],
+         [("But near the {s}, the {b} stopped to eat {fd} and fell asleep. "
+           "{n} stopped, woke the {b}, and said, \"Let us finish together.\""),
+          ("But near the {s}, {m} fell into the water and called for help. "
+           "{n} heard it, turned back, and pulled the {b} out.")],
          ["They crossed the line side by side, and the {h} got {a_c_t} for being kind.",
           "Nobody remembered who won, but everybody remembered what the {h} had done."]],
     ],

@@ -6,7 +6,7 @@ import zlib
 from random import Random
 
 from documents import Message, ask
-from words import NAMES, loosely, made_up, pick
+from words import NAMES, loosely, made_up, pick, words
 
 Sum = tuple[int, str, int, int]  # a, sign, b, result
 
@@ -39,7 +39,7 @@ _LOSS = [
     "{n} had {a} {t} and gave away {b}.",
     "{n} has {a} {t} and loses {b}.",
 ]
-_THINGS = "apples nuts pears coins books cards stones shells berries cakes".split()
+_THINGS = words("apples nuts pears coins books cards stones shells berries cakes")
 TOO_BIG = "That is too big for me. I add and subtract numbers up to 99, and I know the tables up to 12."
 BELOW_ZERO = "That is less than zero, which I have not learned. I subtract smaller numbers from larger ones, up to 99."
 NO_DIVISION = "I have not learned to divide. I add and subtract numbers up to 99, and I know the tables up to 12."
@@ -145,9 +145,9 @@ def drill(r: Random) -> str:
         return "".join(f"{a}{s}{b}={n}\n" for a, s, b, n in (draw(r) for _ in range(24)))
     lines = []
     for _ in range(6):
-        keys = r.sample(["name", "city", "pet", "friend", "colour", "food", "title"], 3) + [made_up(r)]
-        words = {key: made_up(r).capitalize() if r.random() < 0.6 else made_up(r) for key in keys}
+        keys = [*r.sample(words("name city pet friend colour food title"), 3), made_up(r)]
+        values = {key: made_up(r).capitalize() if r.random() < 0.6 else made_up(r) for key in keys}
         key = r.choice(keys)
-        said = ", ".join(f"{k} {w}" for k, w in words.items())
-        lines.append(r.choice([f"{said}: {key}= {words[key]}", f'{said}: "{key}"="{words[key]}"']) + "\n")
+        said = ", ".join(f"{k} {w}" for k, w in values.items())
+        lines.append(r.choice([f"{said}: {key}= {values[key]}", f'{said}: "{key}"="{values[key]}"']) + "\n")
     return "".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from documents import Message, ask
-from words import DAYS, MONTHS, cap, carelessly, loosely, made_up
+from words import DAYS, MONTHS, cap, carelessly, loosely, made_up, words
 
 WHO = (
     "I am Starter, a very small language model. "
@@ -16,10 +16,14 @@ CAN = (
     "write JSON, use tools and name some capitals."
 )
 OUTSIDE = [
-    "That is outside my small world. "
-    "I can tell stories, do small sums, remember what you tell me, write JSON and use tools.",
-    "I am a very small model, and I do not know about that. "
-    "Ask me for a story, a small sum, some JSON or a capital city.",
+    (
+        "That is outside my small world. "
+        "I can tell stories, do small sums, remember what you tell me, write JSON and use tools."
+    ),
+    (
+        "I am a very small model, and I do not know about that. "
+        "Ask me for a story, a small sum, some JSON or a capital city."
+    ),
 ]
 
 _GREETINGS: list[tuple[list[str], str]] = [
@@ -50,14 +54,14 @@ _GREETINGS: list[tuple[list[str], str]] = [
     (["No", "no", "No, thank you.", "Nothing"], "All right. I am here if you need me."),
 ]  # fmt: skip
 
-_CAPITALS = (
+_CAPITALS = words(
     "France:Paris Italy:Rome Spain:Madrid Germany:Berlin Japan:Tokyo Egypt:Cairo Norway:Oslo Peru:Lima "
     "Kenya:Nairobi Canada:Ottawa Greece:Athens Poland:Warsaw Cuba:Havana Chile:Santiago India:New_Delhi "
     "China:Beijing Austria:Vienna Sweden:Stockholm Finland:Helsinki Portugal:Lisbon Ireland:Dublin Turkey:Ankara "
     "Iran:Tehran Ghana:Accra Nepal:Kathmandu England:London Russia:Moscow Denmark:Copenhagen Belgium:Brussels "
     "Hungary:Budapest Mexico:Mexico_City Australia:Canberra Brazil:Brasilia Switzerland:Bern Iceland:Reykjavik "
     "Thailand:Bangkok Ukraine:Kyiv Scotland:Edinburgh Argentina:Buenos_Aires Morocco:Rabat Vietnam:Hanoi"
-).split()
+)
 CAPITALS = {land: town.replace("_", " ") for land, town in (pair.split(":") for pair in _CAPITALS)}
 _AMERICA = ["the United States", "the USA", "America"]
 _COLOURS = {
@@ -100,13 +104,14 @@ _COUNTS = {
     "days are in a year": "There are 365 days in a year.",
 }  # fmt: skip
 
-_TOPICS = (
+_TOPICS = words(
     "Python,quantum physics,the French Revolution,black holes,machine learning,love,politics,the stock market,football,"
     "the meaning of life,tax law,chemistry,Shakespeare,the Roman Empire,computers,the moon,a car engine,electricity,"
     "Java,photosynthesis,neural networks,bitcoin,the internet,music,history,geography,philosophy,yoga,chess,cooking,"
     "linear algebra,the weather on Mars,evolution,dinosaurs,my homework,a new job,Linux,JavaScript,databases,gravity,"
-    "climate change,vaccines,the Second World War,biology,economics,art,my boss,gardening,DNA,atoms,volcanoes"
-).split(",")
+    "climate change,vaccines,the Second World War,biology,economics,art,my boss,gardening,DNA,atoms,volcanoes",
+    ",",
+)
 _OUTSIDE = [
     "Write a poem in {t}.", "Write a poem about {t}.", "Explain {t}.", "Explain {t} to me like I am five.",
     "What is {t}?",

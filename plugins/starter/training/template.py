@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from documents import Document
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from documents import Document
 
 SOURCE = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
 

@@ -9,11 +9,11 @@ from random import Random
 from typing import Any
 
 from documents import Message, ask, system
-from words import NAMES, THINGS, TOWNS, loosely, made_up, pick
+from words import NAMES, THINGS, TOWNS, loosely, made_up, pick, words
 
 NO_TOOL = "I have no tool for that."
 _UNIT = {"type": "string", "enum": ["celsius", "fahrenheit"]}
-_SKIES = "sunny cloudy rainy windy snowy foggy stormy clear".split()
+_SKIES = words("sunny cloudy rainy windy snowy foggy stormy clear")
 
 
 @dataclass

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from model import Config, Starter
-from packing import Packer, Text
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn import functional
+
+from model import Config, Starter
+from packing import Packer, Text
 
 WARM_UP = 60
 FLAT = 0.6  # the rate is flat up to this share of all steps, then falls in a line
@@ -41,7 +42,7 @@ def loss_of(model: Starter, ids: Tensor, targets: Tensor, weights: Tensor, numbe
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mask = torch.where(seen, 0.0, float("-inf")).to(torch.bfloat16)[:, None]
         logits = model(ids, mask)
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return (loss * weights.flatten()).sum() / weights.sum()
 
 

@@ -8,35 +8,41 @@ from __future__ import annotations
 
 from random import Random
 
-NAMES = (
+
+def words(text: str, mark: str | None = None) -> list[str]:
+    """A list written as one line."""
+    return text.split(mark)
+
+
+NAMES = words(
     "Mia Leo Ada Ben Zoe Max Ivy Sam Eva Tom Lily Noah Ruth Omar Nina Hugo Rosa Finn Tara Jack Anna Paul Mei Ravi Sara "
     "Luka Emma Otis Vera Carl Kim Alex Maria John David Sofia Peter Julia Lena Oscar Amir Yuki Chen Fatima Ivan Bob "
     "Alice Clara Felix Greta Hanna Ian Jane Karl Laura Martin Nora Olga Pablo Rita Simon Theo Ursula Victor Wendy"
-).split()
-ANIMALS = (
+)
+ANIMALS = words(
     "fox owl rabbit bear mouse hedgehog frog crow deer squirrel cat dog turtle badger duck goat pony snail whale swan "
     "wolf lion tiger horse cow pig sheep hen goose otter beaver mole bat bee ant spider fish penguin seal monkey "
     "elephant giraffe zebra camel panda koala kitten puppy dragon robot dinosaur unicorn parrot robin raven lizard"
-).split()
-COLOURS = "red blue green yellow orange purple white black brown pink silver golden grey".split()
-PLACES = "forest meadow river hill village garden lake harbour mountain barn library market beach cave orchard".split()
-THINGS = "lantern key acorn kite bell map ribbon drum shell button basket stone whistle book boat cup hat".split()
-FOODS = "apples berries bread honey soup cheese nuts cake pears porridge pizza rice pasta plums".split()
-JOBS = "baker teacher doctor farmer painter pilot singer writer sailor gardener nurse cook driver".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-TOWNS = (
+)
+COLOURS = words("red blue green yellow orange purple white black brown pink silver golden grey")
+PLACES = words("forest meadow river hill village garden lake harbour mountain barn library market beach cave orchard")
+THINGS = words("lantern key acorn kite bell map ribbon drum shell button basket stone whistle book boat cup hat")
+FOODS = words("apples berries bread honey soup cheese nuts cake pears porridge pizza rice pasta plums")
+JOBS = words("baker teacher doctor farmer painter pilot singer writer sailor gardener nurse cook driver")
+DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+MONTHS = words("January February March April May June July August September October November December")
+TOWNS = words(
     "London Boston Sydney Munich Geneva Kyoto Porto Bergen Naples Seville Paris Rome Madrid Berlin Tokyo Cairo Oslo "
     "Lima Nairobi Athens Vienna Dublin Chicago Toronto Mumbai Hamburg Zurich Milan Lyon Prague"
-).split()
-
-_HEADS = (
-    "b c d f g h j k l m n p r s t v w z b d f g k l m n p r s t v y qu br dr gr kr tr fl pl st sh ch th sch".split()
-    + ["", ""]
 )
-_VOWELS = "a e i o u a e i o u a e i o u ai ea ou ia oo ee y".split()
-_JOINTS = [""] * 12 + ["n", "r", "l", "s", "m"]
-_TAILS = [""] * 8 + ["n", "r", "l", "s", "k", "m", "t", "x", "nd", "rt", "ck", "ll", "son", "ton", "ska", "witz"]
+
+_HEADS = [
+    *words("b c d f g h j k l m n p r s t v w z b d f g k l m n p r s t v y qu br dr gr kr tr fl pl st sh ch th sch"),
+    *("", ""),
+]
+_VOWELS = words("a e i o u a e i o u a e i o u ai ea ou ia oo ee y")
+_JOINTS = [*[""] * 12, *words("n r l s m")]
+_TAILS = [*[""] * 8, *words("n r l s k m t x nd rt ck ll son ton ska witz")]
 
 
 def made_up(r: Random) -> str:

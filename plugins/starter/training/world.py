@@ -18,7 +18,7 @@ import sums
 import talk
 import tooling
 from documents import Document, Message, ask, system
-from words import NAMES, a, made_up, pick
+from words import NAMES, a, made_up, pick, words
 
 _SYSTEMS = [
     "You are a helpful assistant.", "You are a helpful assistant", "You are Starter, a small friendly model.",
@@ -28,7 +28,7 @@ _SYSTEMS = [
 ]  # fmt: skip
 
 
-_ROLES = "assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer".split()
+_ROLES = words("assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer")
 _MANNERS = [
     "Answer briefly.",
     "Be polite.",
