@@ -11,6 +11,7 @@ import difflib
 from typing import Final
 
 import attrs
+
 from halflap.errors import UnsupportedModelError
 
 __all__ = ["PRETOKENIZERS", "PreTokenizer", "pretokenizer"]

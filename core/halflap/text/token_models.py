@@ -12,10 +12,11 @@ from typing import Final
 
 import attrs
 import numpy as np
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
 from halflap.errors import ModelFormatError
 from halflap.text.pretokenizers import PreTokenizer, pretokenizer
 from halflap.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 __all__ = ["PlainEncoder", "plain_encoder"]
 

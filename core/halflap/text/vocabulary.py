@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import numpy as np
 import numpy.typing as npt
+
 from halflap.errors import ModelFormatError, UnsupportedModelError
 
 __all__ = ["BYTE", "CONTROL", "NORMAL", "UNKNOWN", "UNUSED", "USER_DEFINED", "Vocabulary", "metadata_value"]
