@@ -26,10 +26,7 @@ _RELATIVES = words("brother sister mother father friend teacher son daughter unc
 
 
 def _memo(r: Random, unseen: bool) -> Memo:
-    kind = r.choice(
-        ["name", "name", "name", "pet", "colour", "town", "from", "relative", "age", "food", "job", "key", "place"]
-        + ["number", "favourite"]
-    )
+    kind = r.choice(["name"] * 3 + "pet colour town from relative age food job key place number favourite".split())
     if kind == "name":
         v = pick(r, NAMES, unseen)
         v = v.lower() if r.random() < 0.08 else v
