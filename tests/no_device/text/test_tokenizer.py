@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
 from halflap.text.pretokenizers import PRETOKENIZERS, PreTokenizer
 from halflap.text.tokenizer import Tokenizer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SPACE = "\u2581"
 VOCABULARIES = [
