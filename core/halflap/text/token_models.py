@@ -155,7 +155,9 @@ def _unigram(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEnco
     if unknown is None:
         raise ModelFormatError("metadata 'tokenizer.ggml.unknown_token_id'", got="nothing", want="a token id")
     scores = np.where(vocabulary.types == USER_DEFINED, 0, vocabulary.scores).astype(float)
-    usable = np.isin(vocabulary.types, (NORMAL, USER_DEFINED, UNUSED))
+    # Padding up to a round number of tokens is unused and scores far below all others; it would spoil the penalty.
+    floor = scores[vocabulary.types == NORMAL].min(initial=0.0)
+    usable = np.isin(vocabulary.types, (NORMAL, USER_DEFINED)) | ((vocabulary.types == UNUSED) & (scores >= floor))
     if not np.isfinite(scores[usable]).all() or not usable.any():
         raise ModelFormatError("metadata 'tokenizer.ggml.scores'", got="scores that are not finite", want="numbers")
     # Tokens that plain text must not become get a text it cannot hold, and the lowest score of the others, on which

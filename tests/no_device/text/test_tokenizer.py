@@ -84,16 +84,25 @@ def test_no_plain_text_becomes_a_control_token(real, name: str) -> None:
 
 def test_ends_of_generation_are_found_by_name(real) -> None:
     expected = {
-        "qwen2": {"<|endoftext|>", "<|im_end|>", "</s>"},
+        "qwen2": {"<|endoftext|>", "<|im_end|>"},
         "llama-bpe": {"<|end_of_text|>", "<|eot_id|>"},
         "gemma-4": {"<eos>", "<turn|>", "<|tool_response>"},
         "phi-3": {"<|endoftext|>", "</s>", "<|end|>"},
     }
     for name, texts in expected.items():
         tokenizer = real(name)
-        assert {tokenizer.vocabulary.tokens[i] for i in tokenizer.eog_ids} == texts - (
-            {"</s>"} if name == "qwen2" and tokenizer.token_to_id("</s>") is None else set()
-        )
+        assert {tokenizer.vocabulary.tokens[i] for i in tokenizer.eog_ids} == texts
+
+
+def test_a_special_name_that_merges_lead_to_is_text(real, bpe_metadata: dict[str, Any]) -> None:
+    qwen = real("qwen2")
+    html = qwen.token_to_id("</s>")
+    assert html is not None
+    assert not qwen.is_special(html)
+    assert qwen.decode([html], skip_special=True) == "</s>"
+    # Where no kinds are given, the names are all there is to go by.
+    del bpe_metadata["tokenizer.ggml.token_type"]
+    assert Tokenizer.from_metadata(bpe_metadata).eog_ids == {2, 3}
 
 
 def test_harmony_ends_messages_not_answers_with_end(bpe_metadata: dict[str, Any]) -> None:
