@@ -19,10 +19,11 @@ from halflap.errors import HalflapError
 from halflap.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from halflap.engine.events import Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
-    from halflap.engine.request import Options, Request, Use
+    from halflap.engine.request import Options, Request
+    from halflap.events import Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
     from halflap.model import Completion, Model, Stream, load, load_tokenizer
     from halflap.placement import Plan
+    from halflap.sampling.chain import Use
     from halflap.text.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
@@ -55,20 +56,20 @@ __all__ = [
 
 _LAZY = {
     "Completion": "halflap.model",
-    "Event": "halflap.engine.events",
-    "Finish": "halflap.engine.events",
+    "Event": "halflap.events",
+    "Finish": "halflap.events",
     "Model": "halflap.model",
     "Options": "halflap.engine.request",
     "Plan": "halflap.placement",
-    "Prefill": "halflap.engine.events",
-    "Reasoning": "halflap.engine.events",
+    "Prefill": "halflap.events",
+    "Reasoning": "halflap.events",
     "Request": "halflap.engine.request",
     "Stream": "halflap.model",
-    "Text": "halflap.engine.events",
-    "Token": "halflap.engine.events",
+    "Text": "halflap.events",
+    "Token": "halflap.events",
     "Tokenizer": "halflap.text.tokenizer",
-    "ToolCall": "halflap.engine.events",
-    "Use": "halflap.engine.request",
+    "ToolCall": "halflap.events",
+    "Use": "halflap.sampling.chain",
     "load": "halflap.model",
     "load_tokenizer": "halflap.model",
 }

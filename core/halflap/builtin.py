@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from halflap.graph import ops
 from halflap.hookspecs import Register, hookimpl
+from halflap.weights.catalogue import WEIGHT_TYPES
 
 ARCHITECTURES = ("gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 
@@ -25,6 +26,17 @@ def register_ops(register: Register) -> None:
         register(op.name, op)
 
 
+@hookimpl
+def register_weight_types(register: Register) -> None:
+    for name, factory, number in WEIGHT_TYPES:
+        register(name, factory, gguf=number)
+
+
+@hookimpl
+def register_model_formats(register: Register) -> None:
+    register("gguf", "halflap.weights.gguf:open", magic=b"GGUF")
+
+
 SAMPLERS = {
     "penalties": "Penalties",
     "dry": "Dry",
@@ -43,3 +55,26 @@ SAMPLERS = {
 def register_samplers(register: Register) -> None:
     for name, attribute in SAMPLERS.items():
         register(name, f"halflap.sampling.samplers:{attribute}")
+
+
+@hookimpl
+def register_chat_formats(register: Register) -> None:
+    register("plain", "halflap.text.chat.hermes:Plain")
+    register("hermes", "halflap.text.chat.hermes:Hermes", detect=("<tool_call>", "<think>"))
+
+
+COMMANDS = {
+    "run": "Answer one prompt.",
+    "chat": "Talk with a model in the terminal.",
+    "inspect": "Show what is in a model file.",
+    "plan": "Show where a model would run, before anything is allocated.",
+    "devices": "List devices and what they can do.",
+    "plugins": "List plugins, what they registered, and what failed.",
+    "bench": "Measure speed, with llama-bench's options and columns.",
+}
+
+
+@hookimpl
+def register_commands(register: Register) -> None:
+    for name, about in COMMANDS.items():
+        register(name, f"halflap.cli.{name}:command", help=about)

@@ -45,9 +45,7 @@ class Op:
 
     def meaning(self) -> Callable[..., Any]:
         """The numpy function that defines this op."""
-        module, _, function = (self.definition or f"halflap.graph.reference:{self.name}").partition(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return found
+        return _imported(self.definition or f"halflap.graph.reference:{self.name}")
 
     def check_attributes(self, given: Mapping[str, Any]) -> dict[str, Attribute]:
         """Defaults filled in, in the table's order."""
@@ -61,6 +59,13 @@ class Op:
                 raise mismatch(self.name, f"no attribute {name!r}", "it to be given")
             complete[name] = value
         return complete
+
+
+@cache
+def _imported(reference: str) -> Callable[..., Any]:
+    module, _, function = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 @cache

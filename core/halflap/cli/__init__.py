@@ -1,0 +1,69 @@
+"""The shell: one file per command. stdout carries only results; progress, notes and errors go to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from halflap import __version__, plugins
+from halflap.errors import HalflapError, NotRegisteredError, UsageError
+
+
+class Commands(click.Group):
+    """Commands come from plugins, core's own included; each is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return plugins.names("commands")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        try:
+            command: click.Command = plugins.get("commands", cmd_name)
+        except NotRegisteredError as error:
+            raise click.UsageError(str(error)) from None
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(entry.name, str(entry.facts.get("help", ""))) for entry in plugins.entries("commands")]
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="halflap")
+def halflap() -> None:
+    """Run language models on this machine's devices."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a mistake is one line on stderr and exit code 2, a model's or device's fault exit code 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code: Any = halflap.main(arguments, prog_name="halflap", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "halflap"
+        _fail({"code": "usage", "message": error.format_message(), "fix": f"See `{usage} --help`."}, 2, arguments)
+    except HalflapError as error:
+        _fail(error.to_dict(), 2 if isinstance(error, UsageError) else 1, arguments)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader left, as `head` does: nothing more to say
+        sys.exit(0)
+
+
+def _fail(error: dict[str, Any], code: int, arguments: list[str]) -> None:
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": error}))
+    message = error["message"]
+    if error["fix"] and error["fix"] not in message:
+        message = f"{message}. {error['fix']}"
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)

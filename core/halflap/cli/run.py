@@ -1,0 +1,65 @@
+"""halflap run: one prompt, one answer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from halflap import loading
+from halflap.cli import common
+from halflap.events import Reasoning, Text, ToolCall
+from halflap.model import load
+from halflap.stream import Stream
+
+
+@click.command("run")
+@click.argument("prompt", required=False)
+@common.model_option
+@click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
+@click.option("--system", help="System message before the prompt.")
+@click.option("--thinking/--no-thinking", default=None, help="Let the model think first, if its template can.")
+@common.placement_options
+@common.sampling_options
+@common.as_json
+def command(
+    prompt: str | None, model: str, raw: bool, system: str | None, thinking: bool | None, as_json: bool, **options: Any
+) -> None:
+    """Answer PROMPT (or what comes on stdin) and print the answer as it is written."""
+    if prompt is None:
+        if sys.stdin.isatty():
+            raise click.UsageError("prompt: got none, want it as an argument or on stdin")
+        prompt = sys.stdin.read()
+    wishes, request = common.wishes(options), common.request_options(options)
+    if thinking is not None:
+        request["enable_thinking"] = thinking
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    plan = loading.make_plan(model, wishes)
+    with load(model, plan=plan) as loaded:
+        for note in plan.notes:
+            common.notes().print(f"[dim]{note}[/]")
+        with loaded.stream(prompt if raw else messages, **request) as stream:
+            if as_json:
+                common.print_json(stream.result().to_dict())
+            else:
+                show(stream)
+
+
+def show(stream: Stream) -> None:
+    """Print an answer as it comes: words on stdout, thinking and tool calls marked."""
+    thinking = False
+    for event in stream:
+        if isinstance(event, Reasoning):
+            click.echo(click.style(event.text, dim=True), nl=False, err=True)
+            thinking = True
+        elif isinstance(event, Text):
+            if thinking and event.text:
+                click.echo("\n", err=True)
+                thinking = False
+            click.echo(event.text, nl=False)
+        elif isinstance(event, ToolCall):
+            click.echo(f"\n{event.name or ''}({event.arguments})", nl=False)
+        sys.stdout.flush()
+    click.echo()

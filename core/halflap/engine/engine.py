@@ -1,0 +1,221 @@
+"""The engine: one thread that owns the devices and turns requests into steps."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from halflap.engine.blocks import BlockManager
+from halflap.engine.runner import Runner
+from halflap.engine.scheduler import Chunk, Scheduler
+from halflap.engine.sequence import Work
+from halflap.engine.steps import build_step
+from halflap.errors import BusyError, HalflapError, ModelClosedError
+from halflap.graph.ir import StateGroup
+from halflap.graph.step import Limits
+from halflap.log import log
+
+QUEUE = 256
+SWITCH_INTERVAL = 1e-4
+"""Seconds: with Python's 5 ms a busy host thread would hold up every step by that much."""
+
+
+@frozen
+class Metrics:
+    """Counters of one engine, as of now."""
+
+    running: int
+    waiting: int
+    steps: int
+    prompt_tokens: int
+    generated_tokens: int
+    blocks_used: dict[str, int]
+    blocks_total: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}  # type: ignore[attr-defined]
+
+
+class _SwitchInterval:
+    """Shortened while any engine lives, restored after the last."""
+
+    _lock = threading.Lock()
+    _users = 0
+    _before = 0.0
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls._lock:
+            if cls._users == 0:
+                cls._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH_INTERVAL, cls._before))
+            cls._users += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls._lock:
+            cls._users -= 1
+            if cls._users == 0:
+                sys.setswitchinterval(cls._before)
+
+
+class Engine:
+    """Takes work from any thread, computes on its own.
+
+    Args:
+        make_runner: called on the engine's thread, which then owns the devices.
+    """
+
+    def __init__(self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits) -> None:
+        self._groups = tuple(group.name for group in groups)
+        self._blocks = BlockManager(groups, limits.blocks, limits.tokens)
+        self._scheduler = Scheduler(limits, self._blocks)
+        self._wake = threading.Condition()
+        self._arrived: list[Work] = []
+        self._closing = False
+        self._steps = self._prompt_tokens = self._generated = 0
+        self._failure: list[BaseException] = []
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._main, args=(make_runner, started), name="halflap-engine", daemon=True
+        )
+        _SwitchInterval.enter()
+        self._thread.start()
+        started.wait()
+        if self._failure:
+            _SwitchInterval.leave()
+            raise self._failure[0]
+
+    def submit(self, work: Work) -> None:
+        """Queue work; returns at once.
+
+        Raises:
+            BusyError: the queue is full.
+            ModelClosedError: the engine is closed.
+        """
+        with self._wake:
+            if self._closing:
+                raise closed()
+            queued = len(self._arrived) + len(self._scheduler.waiting)
+            if queued >= QUEUE:
+                raise BusyError(
+                    "request queue",
+                    got=f"{queued} waiting",
+                    want=f"fewer than {QUEUE}",
+                    retry_after=1.0,
+                    fix="Try again in a second.",
+                )
+            self._arrived.append(work)
+            self._wake.notify()
+
+    def cancel(self, work: Work) -> None:
+        """Stop work before its next step and free its blocks."""
+        with self._wake:
+            work.cancelled = True
+            self._wake.notify()
+
+    def metrics(self) -> Metrics:
+        pools = self._blocks.pools
+        return Metrics(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting) + len(self._arrived),
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            generated_tokens=self._generated,
+            blocks_used={name: pool.used for name, pool in pools.items()},
+            blocks_total={name: pool.count for name, pool in pools.items()},
+        )
+
+    def close(self) -> None:
+        """Fail what is open with ModelClosedError, free the devices, end the thread. Idempotent."""
+        with self._wake:
+            first = not self._closing
+            self._closing = True
+            self._wake.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        if first:
+            _SwitchInterval.leave()
+
+    def _main(self, make_runner: Callable[[], Runner], started: threading.Event) -> None:
+        try:
+            runner = make_runner()
+        except BaseException as error:
+            self._failure.append(error)
+            started.set()
+            return
+        started.set()
+        try:
+            while self._next():
+                chunks = self._scheduler.schedule()
+                if chunks:
+                    self._step(runner, chunks)
+                self._scheduler.retire()
+        finally:
+            for work in self._all_work():
+                work.fail(closed())
+            self._scheduler.waiting.clear()
+            self._scheduler.retire()
+            runner.close()
+
+    def _next(self) -> bool:
+        """Wait for work; False when closing. Takes what arrived and drops what was cancelled or is late."""
+        with self._wake:
+            while not (self._closing or self._arrived or self._scheduler.waiting or self._scheduler.running):
+                self._wake.wait()
+            if self._closing:
+                return False
+            for work in self._arrived:
+                self._scheduler.add(work)
+            self._arrived = []
+        now = time.monotonic()
+        for work in self._scheduler.everyone():
+            if work.cancelled:
+                work.end("cancelled")
+            elif work.late(now):
+                work.fail(work.timed_out())
+        for work in [w for w in self._scheduler.waiting if w.finished]:
+            self._scheduler.waiting.remove(work)
+        self._scheduler.retire()
+        return True
+
+    def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
+        outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)
+        try:
+            fetched = runner.run(build_step(chunks, self._groups), list(outputs))
+        except Exception as error:
+            log.error("step_failed", error=str(error))
+            for chunk in chunks:
+                chunk.sequence.fail(error)
+            return
+        self._steps += 1
+        row = 0
+        for chunk in chunks:
+            mine = {
+                name: fetched[name][row : row + len(chunk.wanted)] for name in chunk.sequence.outputs if chunk.wanted
+            }
+            row += len(chunk.wanted)
+            before = len(chunk.sequence.ids)
+            try:
+                chunk.sequence.advance(chunk.stop, mine)
+            except HalflapError as error:
+                chunk.sequence.fail(error)
+            except Exception as error:
+                log.exception("request_failed")
+                chunk.sequence.fail(error)
+            self._generated += len(chunk.sequence.ids) - before
+            self._prompt_tokens += max(chunk.stop - chunk.start - 1, 0)
+
+    def _all_work(self) -> list[Any]:
+        with self._wake:
+            arrived, self._arrived = self._arrived, []
+        return [*self._scheduler.everyone(), *arrived]
+
+
+def closed() -> ModelClosedError:
+    return ModelClosedError("model", got="a closed model", want="an open one", fix="Load it again.")

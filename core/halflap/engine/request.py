@@ -1,0 +1,182 @@
+"""What a request may ask for, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from attrs import field, frozen
+
+from halflap.errors import InvalidRequestError
+from halflap.sampling.chain import Use
+
+
+class Options(TypedDict, total=False):
+    """Per-request options: llama-server's names where it has one, OpenAI's for the rest."""
+
+    max_tokens: int | None
+    """Most tokens to generate; None: until the context is full."""
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    top_n_sigma: float
+    min_keep: int
+    repeat_penalty: float
+    repeat_last_n: int
+    presence_penalty: float
+    frequency_penalty: float
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: Sequence[str]
+    xtc_probability: float
+    xtc_threshold: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    mirostat: int
+    """0 off, 2 on: replaces the chain by temperature and mirostat."""
+    mirostat_tau: float
+    mirostat_eta: float
+    samplers: Sequence[str | Use]
+    """The chain in order; names or Use(name, option=…)."""
+    logit_bias: Mapping[int, float]
+    seed: int | None
+    """The same seed gives the same answer; None draws one."""
+    stop: str | Sequence[str]
+    ignore_eos: bool
+    logprobs: int | None
+    """For each token its own logprob and those of this many likeliest."""
+    timeout: float | None
+    """Seconds from submission after which the request fails with RequestTimeoutError."""
+    enable_thinking: bool
+    chat_template_kwargs: Mapping[str, object]
+    """Further variables of the chat template."""
+
+
+def _integer(least: int, most: int = 1 << 31) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
+
+
+def _number(least: float = -math.inf, most: float = math.inf) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and least <= v <= most
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Sequence) and all(isinstance(v, str) for v in value))
+
+
+def _chain(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, str | Use) for v in value)
+
+
+def _biases(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        _integer(0)(k) and isinstance(v, int | float) and not math.isnan(v) for k, v in value.items()
+    )
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_tokens": (lambda v: v is None or _integer(0)(v), "None or an integer of at least 0"),
+    "temperature": (_number(0), "a number of at least 0"),
+    "top_k": (_integer(0), "an integer of at least 0 (0: off)"),
+    "top_p": (_number(0, 1), "a number from 0 to 1"),
+    "min_p": (_number(0, 1), "a number from 0 to 1"),
+    "typical_p": (_number(0, 1), "a number from 0 to 1"),
+    "top_n_sigma": (_number(), "a number (0 or less: off)"),
+    "min_keep": (_integer(0), "an integer of at least 0"),
+    "repeat_penalty": (_number(1e-6), "a number above 0"),
+    "repeat_last_n": (_integer(-1), "an integer of at least -1"),
+    "presence_penalty": (_number(), "a number"),
+    "frequency_penalty": (_number(), "a number"),
+    "dry_multiplier": (_number(0), "a number of at least 0"),
+    "dry_base": (_number(0), "a number of at least 0"),
+    "dry_allowed_length": (_integer(0), "an integer of at least 0"),
+    "dry_penalty_last_n": (_integer(-1), "an integer of at least -1"),
+    "dry_sequence_breakers": (_texts, "a list of strings"),
+    "xtc_probability": (_number(0, 1), "a number from 0 to 1"),
+    "xtc_threshold": (_number(0, 1), "a number from 0 to 1"),
+    "dynatemp_range": (_number(0), "a number of at least 0"),
+    "dynatemp_exponent": (_number(0), "a number of at least 0"),
+    "mirostat": (lambda v: v in (0, 2) and not isinstance(v, bool), "0 or 2"),
+    "mirostat_tau": (_number(0), "a number of at least 0"),
+    "mirostat_eta": (_number(0), "a number of at least 0"),
+    "samplers": (_chain, "a list of sampler names or Use(…)"),
+    "logit_bias": (_biases, "a mapping of token ids to numbers"),
+    "seed": (lambda v: v is None or _integer(0, (1 << 64) - 1)(v), "None or an integer from 0 to 2^64-1"),
+    "stop": (_texts, "a string or a list of strings"),
+    "ignore_eos": (_flag, "true or false"),
+    "logprobs": (lambda v: v is None or _integer(0, 1000)(v), "None or an integer from 0 to 1000"),
+    "timeout": (lambda v: v is None or _number(0)(v), "None or a number of seconds"),
+    "enable_thinking": (_flag, "true or false"),
+    "chat_template_kwargs": (lambda v: isinstance(v, Mapping), "a mapping"),
+}
+
+
+@frozen
+class Request:
+    """One request: a prompt (text or token ids) or a chat (messages, tools), and its options.
+
+    Raises:
+        InvalidRequestError: neither or both of prompt and messages, an unknown option, or a value out of range.
+    """
+
+    prompt: str | Sequence[int] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, Any] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.prompt is None) == (self.messages is None):
+            got = "both" if self.prompt is not None else "neither"
+            raise InvalidRequestError("prompt and messages", got=got, want="one of them", field="prompt")
+        if self.messages is not None:
+            _check_messages(self.messages)
+        if self.tools and self.messages is None:
+            raise InvalidRequestError("tools", got="a prompt without messages", want="a chat", field="tools")
+        for name, value in self.options.items():
+            check_option(name, value)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        stop = self.options.get("stop") or ()
+        return tuple(filter(None, (stop,) if isinstance(stop, str) else stop))
+
+
+def check_option(name: str, value: object) -> None:
+    """Raises InvalidRequestError if this is no option, or no value for it."""
+    if name not in CHECKS:
+        close = difflib.get_close_matches(name, CHECKS, 1)
+        raise InvalidRequestError(
+            "option",
+            got=repr(name),
+            want=f"one of {', '.join(CHECKS)}",
+            field=name,
+            fix=f"Did you mean {close[0]!r}?" if close else None,
+        )
+    fits, want = CHECKS[name]
+    if not fits(value):
+        raise InvalidRequestError(f"option {name!r}", got=f"{value!r:.80}", want=want, field=name)
+
+
+def _check_messages(messages: object) -> None:
+    if isinstance(messages, str | bytes) or not isinstance(messages, Sequence) or not messages:
+        raise InvalidRequestError(
+            "messages", got=f"{messages!r:.60}", want="a non-empty list of messages", field="messages"
+        )
+    for place, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise InvalidRequestError(
+                f"messages[{place}]",
+                got=f"{message!r:.60}",
+                want="a mapping with 'role' and 'content'",
+                field="messages",
+            )

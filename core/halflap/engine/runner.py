@@ -1,0 +1,68 @@
+"""A plan made real: weights packed, state allocated, stages compiled; runs steps, knows no queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from halflap.device.interface import Array, Device, Weight
+from halflap.graph.ir import Graph
+from halflap.graph.step import Step
+from halflap.placement import Plan
+
+
+class Runner:
+    """Owns the devices of a plan.
+
+    Args:
+        weights: every tensor of the graph as it lies in the file.
+    """
+
+    def __init__(self, plan: Plan, graph: Graph, weights: Mapping[str, Weight], devices: Sequence[Device]) -> None:
+        self._devices = list(devices)
+        self._closing: list[Any] = []
+        self._stages = plan.stages(graph)
+        self._executables: list[Any] = []
+        states: dict[int, Any] = {}
+        try:
+            for stage in self._stages:
+                device = self._devices[stage.device]
+                if stage.device not in states:
+                    states[stage.device] = self._own(device.state(stage.graph.groups, plan.limits))
+                packed = self._own(device.pack(weights, stage.graph))
+                executable = device.compile(stage.graph, packed, states[stage.device], plan.limits)
+                self._executables.append(self._own(executable))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, step: Step, fetch: Sequence[str]) -> dict[str, Array]:
+        """Run all stages in order and return the named outputs.
+
+        Raises:
+            DeviceError: a device failed; the state of this step's sequences is lost.
+        """
+        begun = {index: self._devices[index].begin(step) for index in {stage.device for stage in self._stages}}
+        live: dict[str, Array] = {}
+        last = len(self._stages) - 1
+        for place, (stage, executable) in enumerate(zip(self._stages, self._executables, strict=True)):
+            wanted = [n for n in stage.sends if n in fetch or (place < last and self._needed_later(place, n))]
+            inputs = {name: live[name] for name in stage.receives}
+            live.update(executable.run(begun[stage.device], inputs, wanted).wait())
+        return {name: live[name] for name in fetch}
+
+    def close(self) -> None:
+        """Free everything, last made first."""
+        for part in reversed(self._closing):
+            part.close()
+        self._closing = []
+        for device in self._devices:
+            device.close()
+        self._devices = []
+
+    def _own(self, part: Any) -> Any:
+        self._closing.append(part)
+        return part
+
+    def _needed_later(self, place: int, name: str) -> bool:
+        return any(name in stage.receives for stage in self._stages[place + 1 :])

@@ -1,0 +1,49 @@
+"""From scheduled chunks to the integer arrays of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from halflap.engine.scheduler import Chunk
+from halflap.graph.step import GroupStep, Step
+
+
+def build_step(chunks: Sequence[Chunk], groups: Sequence[str]) -> Step:
+    """One Step for these chunks; takes the blocks that their tokens need and frees those behind every window."""
+    ids: list[int] = []
+    index: list[int] = []
+    rows: list[int] = []
+    seq_start = [0]
+    for chunk in chunks:
+        rows += [len(ids) + place - chunk.start for place in chunk.wanted]
+        ids += chunk.sequence.ids[chunk.start : chunk.stop]
+        index += range(chunk.start, chunk.stop)
+        seq_start.append(len(ids))
+    return Step(
+        ids=_ints(ids),
+        index=_ints(index),
+        position=_ints([index]),
+        seq_start=_ints(seq_start),
+        rows=_ints(rows),
+        groups={name: _group_step(chunks, name) for name in groups},
+    )
+
+
+def _group_step(chunks: Sequence[Chunk], name: str) -> GroupStep:
+    table_start, blocks, first_token, length = [0], [], [], []
+    for chunk in chunks:
+        assert chunk.sequence.blocks is not None
+        table = chunk.sequence.blocks.tables[name]
+        table.forget(chunk.start)
+        table.cover(chunk.stop)
+        blocks += table.blocks
+        table_start.append(len(blocks))
+        first_token.append(table.first_token)
+        length.append(chunk.stop)
+    return GroupStep(_ints(table_start), _ints(blocks), _ints(first_token), _ints(length))
+
+
+def _ints(values: object) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    return np.asarray(values, np.int32)

@@ -1,0 +1,155 @@
+"""From a model's name to an open file, a tokenizer, a graph and a plan: what `load`, `plan` and `inspect` share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from halflap import placement, plugins
+from halflap.architectures import loading as architectures
+from halflap.architectures.loading import Architecture
+from halflap.device.interface import Device, Weight
+from halflap.device.opening import open_devices
+from halflap.errors import HalflapError, ModelFormatError, ModelNotFoundError
+from halflap.placement import Plan, Wishes
+from halflap.weights.model_file import ModelFile
+
+HEADER = 16
+
+
+@frozen
+class ModelInfo:
+    """What a model is.
+
+    Attributes:
+        context: tokens it was trained for.
+        file_bytes: size of its tensors in the file.
+        sampling: options that the file recommends.
+        pooling: how `embed` makes one row of many, if the file says so.
+    """
+
+    name: str
+    path: str
+    architecture: str
+    parameters: int
+    file_bytes: int
+    context: int
+    layers: int
+    width: int
+    vocab: int
+    sampling: Mapping[str, Any]
+    pooling: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """The file behind a registered name ("starter"), a scheme ("hf:…") or a path.
+
+    Raises:
+        ModelNotFoundError: none of these.
+    """
+    name = os.fspath(model)
+    scheme, colon, rest = name.partition(":")
+    for entry in plugins.entries("models"):
+        if entry.name == name:
+            return Path(entry.resolve()())
+        if colon and entry.name == f"{scheme}:":
+            return Path(entry.resolve()(rest))
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = [n for n in plugins.names("models") if not n.endswith(":")]
+    got = "a folder" if path.is_dir() else "no such file"
+    registered = f" or one of the names {', '.join(map(repr, names))}" if names else ""
+    raise ModelNotFoundError(f"model {name!r}", got=got, want=f"the path of a GGUF file{registered}")
+
+
+def open_model(model: str | os.PathLike[str], *, mmap: bool = True) -> ModelFile:
+    """Open a model file with the format whose magic it begins with.
+
+    Raises:
+        ModelNotFoundError: no such file.
+        ModelFormatError: no known format, or damaged.
+    """
+    path = find_model(model)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER)
+    except OSError as cause:
+        raise ModelNotFoundError(f"model {str(path)!r}", got=cause.strerror or cause, want="a readable file") from cause
+    for entry in plugins.entries("model_formats"):
+        if head.startswith(entry.facts["magic"]):
+            opened: ModelFile = entry.resolve()(path, mmap=mmap)
+            return opened
+    known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in plugins.entries("model_formats"))
+    raise ModelFormatError("file's first bytes", got=head[:4], want=f"those of {known}", file=str(path), offset=0)
+
+
+def open_architecture(file: ModelFile) -> Architecture:
+    """The graph of an open file."""
+    tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
+    return architectures.load(file.architecture, file.metadata, tensors)
+
+
+def weights_of(file: ModelFile) -> dict[str, Weight]:
+    """Every tensor as the devices take it; bytes stay in the mapping."""
+    return {n: Weight(n, info.type, info.shape, file.tensor_bytes(n)) for n, info in file.tensors.items()}
+
+
+def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
+    meta, name = file.metadata, file.architecture
+    hints = {"temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+    sampling = {o: meta[f"general.sampling.{k}"] for k, o in hints.items() if f"general.sampling.{k}" in meta}
+    pooling = {1: "mean", 2: "cls", 3: "last"}.get(meta.get(f"{name}.pooling_type", 0))
+    count = 0
+    for info in file.tensors.values():
+        size = 1
+        for dim in info.shape:
+            size *= dim
+        count += size
+    return ModelInfo(
+        name=str(meta.get("general.name", file.path.stem)),
+        path=str(file.path),
+        architecture=name,
+        parameters=count,
+        file_bytes=sum(info.nbytes for info in file.tensors.values()),
+        context=architecture.context,
+        layers=architecture.layers,
+        width=architecture.width,
+        vocab=architecture.vocab,
+        sampling=sampling,
+        pooling=pooling,
+    )
+
+
+def open_wished(wishes: Wishes) -> list[Device]:
+    """The wished devices, or the best backend that opens here."""
+    options = {"threads": str(wishes.threads)} if wishes.threads else {}
+    if wishes.devices:
+        return open_devices(wishes.devices, options)
+    failure: HalflapError | None = None
+    for entry in sorted(plugins.entries("backends"), key=lambda e: -e.facts.get("priority", 0)):
+        try:
+            return open_devices([entry.name], options)
+        except HalflapError as error:
+            failure = failure or error
+    raise failure or ModelNotFoundError("devices", got="no backend", want="at least the reference device")
+
+
+def make_plan(model: str | os.PathLike[str], wishes: Wishes | None = None) -> Plan:
+    """Place a model without loading it: `halflap plan`."""
+    wishes = wishes or Wishes()
+    with open_model(model) as file:
+        architecture = open_architecture(file)
+        devices: Sequence[Device] = open_wished(wishes)
+        try:
+            return placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, devices)
+        finally:
+            for device in devices:
+                device.close()

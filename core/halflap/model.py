@@ -1,0 +1,336 @@
+"""The public API: load a model, ask it, close it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap import loading, placement
+from halflap.device.opening import open_devices
+from halflap.engine.engine import Engine, Metrics, closed
+from halflap.engine.request import Options, Request
+from halflap.engine.runner import Runner
+from halflap.engine.sequence import Generation, Scoring
+from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
+from halflap.loading import ModelInfo
+from halflap.placement import Plan, Wishes
+from halflap.sampling import chain
+from halflap.stream import Channel, Completion, Stream
+from halflap.text.chat.detection import CHATML, detect
+from halflap.text.chat.hermes import PlainParser
+from halflap.text.chat.template import ChatTemplate
+from halflap.text.output import Output
+from halflap.text.tokenizer import Tokenizer
+
+Messages = Sequence[Mapping[str, Any]]
+DRY_BREAKERS = ("\n", ":", '"', "*")
+
+
+def load(
+    model: str | os.PathLike[str],
+    /,
+    *,
+    devices: Sequence[str] | None = None,
+    plan: Plan | str | os.PathLike[str] | None = None,
+    ctx: int | None = None,
+    kv_type: str | tuple[str, str] = "f16",
+    kv_bytes: int | None = None,
+    threads: int | None = None,
+    split: Sequence[float] = (),
+    mmap: bool = True,
+) -> Model:
+    """Load a model.
+
+    Args:
+        model: a registered name ("starter") or the path of a GGUF file.
+        devices: where to run, in order; None: the best backend that is installed. A name given twice is opened twice.
+        plan: a placement made before (`halflap plan --save`), instead of the wishes that follow.
+        ctx: most tokens of one sequence; None: the model's, or what fits.
+        kv_type: storage of K and V: "f32", "f16", …, or one for each.
+        kv_bytes: pool for all sequences; None: a share of what is free.
+        threads: CPU threads; None: one per physical core.
+        split: share of the layers per device.
+        mmap: read weights in place. False copies the file into memory, which survives the file being cut.
+
+    Raises:
+        ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file.
+        PlanError, DeviceError: the devices.
+    """
+    types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
+    wishes = Wishes(
+        devices=tuple(devices or ()),
+        split=tuple(split),
+        ctx=ctx,
+        kv_bytes=kv_bytes,
+        kv_type=(types[0], types[-1]),
+        threads=threads,
+    )
+    file = loading.open_model(model, mmap=mmap)
+    opened = []
+    try:
+        architecture = loading.open_architecture(file)
+        tokenizer = Tokenizer.from_metadata(file.metadata)
+        if plan is None:
+            opened = loading.open_wished(wishes)
+            plan = placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, opened)
+            opened += open_devices(plan.devices[len(opened) :])
+        else:
+            plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
+            opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
+        ready, weights = plan, loading.weights_of(file)
+        engine = Engine(
+            lambda: Runner(ready, architecture.graph, weights, opened), architecture.graph.groups, plan.limits
+        )
+    except BaseException:
+        for device in opened:
+            device.close()
+        file.close()
+        raise
+    return Model(loading.model_info(file, architecture), tokenizer, plan, engine, file.close)
+
+
+def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
+    """A model file's tokenizer alone; no weight is read."""
+    with loading.open_model(model) as file:
+        return Tokenizer.from_metadata(file.metadata)
+
+
+class Model:
+    """A loaded model. Any thread and any event loop may use it; one engine thread inside owns the devices."""
+
+    def __init__(self, info: ModelInfo, tokenizer: Tokenizer, plan: Plan, engine: Engine, release: Any) -> None:
+        self.info, self.tokenizer, self.plan = info, tokenizer, plan
+        self._engine, self._pid = engine, os.getpid()
+        self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
+        bos, eos = tokenizer.token_text(tokenizer.bos_id), tokenizer.token_text(tokenizer.eos_id)
+        template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer.special_texts, bos, eos)
+        self._format = detect(template)
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters as of now."""
+        return self._engine.metrics()
+
+    def submit(self, request: Request, /) -> Stream:
+        """Queue a request; the only door. What is wrong with it raises here, before anything runs.
+
+        Raises:
+            InvalidRequestError, NotRegisteredError, TemplateError: the request.
+            ContextOverflowError: the prompt leaves no room for an answer.
+            BusyError: the queue is full.
+            ModelClosedError: the model is closed.
+        """
+        self._check_open()
+        options = {**self.info.sampling, **request.options}
+        if request.messages is not None:
+            ids, parser = self._render(request)
+        else:
+            prompt = request.prompt
+            assert prompt is not None
+            ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else self._checked_ids(prompt)
+            parser = PlainParser()
+        limit = self._limit(ids, options.get("max_tokens"))
+        channel = Channel()
+        work = Generation(
+            ids,
+            limit,
+            self._chain(options),
+            Output(self.tokenizer, parser, request.stops),
+            self._ends(options),
+            self.tokenizer.token_bytes,
+            channel.put,
+            options.get("max_tokens"),
+            options.get("logprobs"),
+            options.get("timeout"),
+        )
+        self._engine.submit(work)
+        engine = self._engine
+        return Stream(channel, lambda: engine.cancel(work))
+
+    def stream(
+        self,
+        prompt: str | Sequence[int] | Messages,
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **options: Unpack[Options],
+    ) -> Stream:
+        """Start a request: text, token ids, or a chat as a list of messages."""
+        chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+        if chat:
+            return self.submit(Request(messages=prompt, tools=tools, options=options))  # type: ignore[arg-type]
+        return self.submit(Request(prompt=prompt, tools=tools, options=options))  # type: ignore[arg-type]
+
+    def generate(self, prompt: str | Sequence[int], /, **options: Unpack[Options]) -> Completion:
+        """Continue a prompt; waits for the whole answer."""
+        return self.submit(Request(prompt=prompt, options=options)).result()
+
+    def chat(
+        self, messages: Messages, /, *, tools: Sequence[Mapping[str, Any]] = (), **options: Unpack[Options]
+    ) -> Completion:
+        """Answer a chat; messages and tools as in OpenAI's API. Waits for the whole answer."""
+        return self.submit(Request(messages=messages, tools=tools, options=options)).result()
+
+    def tokenize(self, text: str, /, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of a text."""
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, ids: Sequence[int], /) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(ids)
+
+    def logits(self, ids: Sequence[int], /, *, rows: slice | Sequence[int] = slice(None)) -> npt.NDArray[np.float32]:
+        """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
+
+        Raises:
+            ContextOverflowError: more ids than the context holds.
+        """
+        ids = self._checked_ids(ids)
+        wanted = list(range(len(ids)))[rows] if isinstance(rows, slice) else sorted(rows)
+        return self._score(ids, "logits", wanted).result()
+
+    def embed(
+        self, texts: str | Sequence[str], /, *, pooling: str | None = None, normalize: bool = True
+    ) -> npt.NDArray[np.float32]:
+        """One row per text, f32 (n, width).
+
+        Args:
+            pooling: "mean", "cls", "last"; None: what the file says, else "mean".
+            normalize: scale each row to length 1.
+        """
+        pooling = pooling or self.info.pooling or "mean"
+        if pooling not in ("mean", "cls", "last"):
+            raise InvalidRequestError("pooling", got=repr(pooling), want="'mean', 'cls' or 'last'", field="pooling")
+        futures = []
+        for text in [texts] if isinstance(texts, str) else texts:
+            ids = self._checked_ids(self.tokenizer.encode(text))
+            wanted = {"mean": range(len(ids)), "cls": [0], "last": [len(ids) - 1]}[pooling]
+            futures.append(self._score(ids, "hidden", list(wanted)))
+        pooled = np.array([future.result().mean(axis=0) for future in futures], np.float32)
+        if normalize:
+            pooled /= np.maximum(np.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
+        return pooled.reshape(-1, self.info.width)
+
+    def close(self) -> None:
+        """Free everything. Open streams get ModelClosedError. May be called again."""
+        self._finalizer()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Model:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def _render(self, request: Request) -> tuple[list[int], Any]:
+        variables = dict(request.options.get("chat_template_kwargs", {}))
+        if "enable_thinking" in request.options:
+            variables["enable_thinking"] = request.options["enable_thinking"]
+        assert request.messages is not None
+        pieces = self._format.render(request.messages, request.tools, **variables)
+        prompt = "".join(piece.text for piece in pieces)
+        bos = self.tokenizer.token_text(self.tokenizer.bos_id)
+        add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
+        ids = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces], add_special=add_special)
+        return ids, self._format.parser(request.tools, prompt)
+
+    def _chain(self, options: Mapping[str, Any]) -> chain.SamplerChain:
+        options = dict(options)
+        for token in options.get("logit_bias") or {}:
+            if token >= self.info.vocab:
+                raise InvalidRequestError(
+                    "option 'logit_bias'", got=f"token {token}", want=f"ids below {self.info.vocab}", field="logit_bias"
+                )
+        if options.get("ignore_eos"):
+            banned = dict.fromkeys(self.tokenizer.eog_ids, -np.inf)
+            options["logit_bias"] = {**(options.get("logit_bias") or {}), **banned}
+        if options.get("dry_multiplier"):
+            breakers = options.get("dry_sequence_breakers", DRY_BREAKERS)
+            options["dry_breakers"] = self.tokenizer.ids_containing(tuple(breakers))
+        names = options.get("samplers") or (chain.MIROSTAT if options.get("mirostat") else chain.DEFAULT)
+        seed = options.get("seed")
+        return chain.SamplerChain(names, options, secrets.randbits(63) if seed is None else seed)
+
+    def _ends(self, options: Mapping[str, Any]) -> dict[int, str]:
+        if options.get("ignore_eos"):
+            return {}
+        return {token: self.tokenizer.token_text(token) for token in self.tokenizer.eog_ids}
+
+    def _limit(self, ids: Sequence[int], max_tokens: int | None) -> int:
+        """Tokens the sequence may grow to."""
+        ctx = self.plan.ctx
+        if not ids:
+            raise InvalidRequestError("prompt", got="no tokens", want="at least one", field="prompt")
+        if len(ids) >= ctx:
+            raise ContextOverflowError(
+                "prompt",
+                got=f"{len(ids)} tokens",
+                want=f"fewer than the context's {ctx}",
+                fix="Shorten it, or load with a larger ctx.",
+                n_prompt=len(ids),
+                n_ctx=ctx,
+            )
+        return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
+
+    def _score(self, ids: list[int], output: str, rows: list[int]) -> Future[npt.NDArray[np.float32]]:
+        self._check_open()
+        if len(ids) > self.plan.ctx:
+            raise ContextOverflowError(
+                "ids",
+                got=f"{len(ids)} tokens",
+                want=f"at most the context's {self.plan.ctx}",
+                n_prompt=len(ids),
+                n_ctx=self.plan.ctx,
+            )
+        future: Future[npt.NDArray[np.float32]] = Future()
+
+        def done(found: npt.NDArray[np.float32] | BaseException) -> None:
+            if isinstance(found, BaseException):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+
+        self._engine.submit(Scoring(ids, output, rows, done))
+        return future
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        checked = [int(i) for i in ids]
+        if not checked:
+            raise InvalidRequestError("prompt", got="no tokens", want="at least one", field="prompt")
+        wrong = next((i for i in checked if not 0 <= i < self.info.vocab), None)
+        if wrong is not None:
+            raise InvalidRequestError("token id", got=wrong, want=f"0 to {self.info.vocab - 1}", field="prompt")
+        return checked
+
+    def _check_open(self) -> None:
+        if os.getpid() != self._pid:
+            raise ModelClosedError(
+                "model",
+                got=f"process {os.getpid()}",
+                want=f"process {self._pid}, which loaded it",
+                fix="Load the model after forking.",
+            )
+        if not self._finalizer.alive:
+            raise closed()
+
+
+def _close(engine: Engine, release: Any, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child has neither the engine's thread nor a right to the devices
+        engine.close()
+        release()
+
+
+__all__ = ["Completion", "Model", "Stream", "load", "load_tokenizer"]

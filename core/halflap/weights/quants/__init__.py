@@ -1,0 +1,1 @@
+"""The built-in weight types, one family a file."""
