@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap import plugins
+from halflap.device.checks import check_graph, check_inputs, check_step, check_weight, invalid, refusal
 from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
-from halflap.errors import DeviceError
+from halflap.errors import DeviceError, DeviceMemoryError
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
@@ -40,10 +41,7 @@ class ReferenceDevice:
         )
 
     def supports(self, node: Node, graph: Graph) -> str | None:
-        for value in (graph.values[name] for name in node.inputs if name):
-            if value.kind == "weight" and value.dtype not in plugins.names("weight_types"):
-                return f"no dequantiser for {value.dtype}"
-        return None
+        return refusal(node, graph, plugins.names("weight_types"))
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
         weights = sum(4 * _count(graph.values[name].shape, limits) for name in graph.weights())
@@ -62,7 +60,8 @@ class ReferenceDevice:
     def compile(
         self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits
     ) -> ReferenceExecutable:
-        return ReferenceExecutable(graph, weights, state)
+        check_graph(graph, plugins.names("weight_types"), "reference")
+        return ReferenceExecutable(graph, weights, state, limits)
 
     def begin(self, step: Step) -> Step:
         return step
@@ -101,16 +100,23 @@ class ReferenceState:
 
     def __init__(self, groups: Sequence[StateGroup], limits: Limits) -> None:
         k_type, v_type = (_storage(name) for name in limits.kv_types)
-        self.layers = {
-            group.name: [
-                ReferenceLayer(
-                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
-                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
-                )
-                for layer in group.layers
-            ]
-            for group in groups
-        }
+        try:
+            self.layers = {
+                group.name: [
+                    ReferenceLayer(
+                        np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
+                        np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
+                    )
+                    for layer in group.layers
+                ]
+                for group in groups
+            }
+        except MemoryError as cause:
+            wanted, free = sum(_state_bytes(group, limits) for group in groups), ReferenceDevice().info.memory_free
+            raise DeviceMemoryError(
+                "state on device 'reference'", got=f"{free:,} bytes", want=f"{wanted:,}", device="reference",
+                status="out_of_memory", wanted=wanted, free=free,
+            ) from cause  # fmt: skip
 
     def export_block(self, group: str, layer: int, block: int) -> F32:
         rows = self.layers[group][layer]
@@ -142,8 +148,8 @@ class ReferenceFence:
 class ReferenceExecutable:
     """Walks the graph and calls each op's definition."""
 
-    def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState) -> None:
-        self.graph, self._weights, self._state = graph, weights, state
+    def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits) -> None:
+        self.graph, self._weights, self._state, self._limits = graph, weights, state, limits
         self._calls = [(ops.find(node.op), node) for node in graph.nodes()]
         self.step: Step
 
@@ -152,13 +158,18 @@ class ReferenceExecutable:
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun
+        check_step(begun, self.graph.groups, self._limits, "reference")
+        check_inputs(self.graph, begun, inputs, "reference")
         for copy in begun.copies:
             for rows in self._state.layers[copy.group]:
                 rows.k[copy.target], rows.v[copy.target] = rows.k[copy.source], rows.v[copy.source]
         values: dict[str, Any] = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self._weights.tensors}
         for op, node in self._calls:
             given = [values[name] for name in node.inputs]
-            result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+            try:
+                result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+            except (IndexError, ValueError) as cause:  # numpy's words for a number out of range
+                raise invalid("reference", f"op {node.op!r}", cause, "values in range") from cause
             values.update(zip(node.outputs, result if len(node.outputs) > 1 else (result,), strict=True))
         return ReferenceFence({name: values[name] for name in fetch})
 
@@ -175,6 +186,7 @@ def _storage(name: str) -> Any:
 
 
 def _dequantized(weight: Weight) -> F32:
+    check_weight(weight, "reference")
     kind = plugins.get("weight_types", weight.dtype)
     blocks = weight.data.reshape(-1, kind.nbytes)
     values: F32 = kind.dequantize(blocks).reshape(weight.shape)
