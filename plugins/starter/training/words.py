@@ -80,7 +80,7 @@ def cap(text: str) -> str:
 def loosely(r: Random, question: str) -> str:
     """The question as people type it: often without its last mark, sometimes all in small letters."""
     if question[-1] in ".?!" and r.random() < 0.3:
-        question = question[:-1]
+        question = question[:-1].rstrip()
     if r.random() < 0.06:
         return r.choice(["Hi, ", "Hello! ", "Please, ", "Hey, ", "OK, ", "And "]) + question[0].lower() + question[1:]
     if r.random() < 0.15:
