@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from random import Random
 
+import calling
 import memory
 import records
 import stories
 import sums
 import talk
-import tooling
 from documents import Document, Message, ask, system
 from words import NAMES, a, made_up, pick, words
 
@@ -104,7 +104,7 @@ def _json(r: Random, held: bool) -> Document:
 
 def _tools(r: Random, held: bool) -> Document:
     think = r.random() < 0.35
-    messages, tools = tooling.conversation(r, lambda: _chat(r), _system(r), think, held)
+    messages, tools = calling.conversation(r, lambda: _chat(r), _system(r), think, held)
     return Document("tools", messages, tools, think)
 
 
