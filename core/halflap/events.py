@@ -52,7 +52,7 @@ class Reasoning:
 
 @frozen
 class ToolCall:
-    """A piece of a tool call: `id` and `name` come with the first piece of each index, `arguments` is the next of its JSON."""
+    """A piece of a tool call: `id` and `name` come with an index's first, `arguments` is the next of its JSON."""
 
     index: int
     id: str | None

@@ -7,14 +7,24 @@ A plugin is a module named by an entry point of group "halflap". Each hook recei
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import pluggy
 
 Register = Callable[..., None]
+Hook = TypeVar("Hook", bound=Callable[..., None])
 
-hookspec: Any = pluggy.HookspecMarker("halflap")
-hookimpl: Any = pluggy.HookimplMarker("halflap")
+_spec, _impl = pluggy.HookspecMarker("halflap"), pluggy.HookimplMarker("halflap")
+
+
+def hookspec(function: Hook) -> Hook:
+    """Marks a hook of this page."""
+    return _spec(function)
+
+
+def hookimpl(function: Hook) -> Hook:
+    """Marks a plugin's function of the same name as an implementation."""
+    return _impl(function)
 
 
 @hookspec

@@ -114,10 +114,18 @@ def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
             size *= dim
         count += size
     return ModelInfo(
-        name=str(meta.get("general.name", file.path.stem)), path=str(file.path), architecture=name, parameters=count,
-        file_bytes=sum(info.nbytes for info in file.tensors.values()), context=architecture.context,
-        layers=architecture.layers, width=architecture.width, vocab=architecture.vocab, sampling=sampling, pooling=pooling,
-    )  # fmt: skip
+        name=str(meta.get("general.name", file.path.stem)),
+        path=str(file.path),
+        architecture=name,
+        parameters=count,
+        file_bytes=sum(info.nbytes for info in file.tensors.values()),
+        context=architecture.context,
+        layers=architecture.layers,
+        width=architecture.width,
+        vocab=architecture.vocab,
+        sampling=sampling,
+        pooling=pooling,
+    )
 
 
 def open_wished(wishes: Wishes) -> list[Device]:

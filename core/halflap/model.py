@@ -7,6 +7,7 @@ import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -65,9 +66,13 @@ def load(
     """
     types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
     wishes = Wishes(
-        devices=tuple(devices or ()), split=tuple(split), ctx=ctx, kv_bytes=kv_bytes, kv_type=(types[0], types[-1]),
+        devices=tuple(devices or ()),
+        split=tuple(split),
+        ctx=ctx,
+        kv_bytes=kv_bytes,
+        kv_type=(types[0], types[-1]),
         threads=threads,
-    )  # fmt: skip
+    )
     file = loading.open_model(model, mmap=mmap)
     opened = []
     try:
@@ -78,7 +83,7 @@ def load(
             plan = placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, opened)
             opened += open_devices(plan.devices[len(opened) :])
         else:
-            plan = plan if isinstance(plan, Plan) else Plan.read(plan)
+            plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
             opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
         ready, weights = plan, loading.weights_of(file)
         engine = Engine(
@@ -105,10 +110,9 @@ class Model:
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._engine, self._pid = engine, os.getpid()
         self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
-        specials = [tokenizer.token_text(i) for i in tokenizer.special_ids]
-        bos, eos = (tokenizer.token_text(i) if i is not None else "" for i in (tokenizer.bos_id, tokenizer.eos_id))
-        self._template = ChatTemplate(tokenizer.chat_template or CHATML, specials, bos, eos)
-        self._format = detect(self._template)
+        bos, eos = tokenizer.token_text(tokenizer.bos_id), tokenizer.token_text(tokenizer.eos_id)
+        template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer.special_texts, bos, eos)
+        self._format = detect(template)
 
     @property
     def metrics(self) -> Metrics:
@@ -136,18 +140,29 @@ class Model:
         limit = self._limit(ids, options.get("max_tokens"))
         channel = Channel()
         work = Generation(
-            ids, limit, self._chain(options), Output(self.tokenizer, parser, request.stops), self._ends(options),
-            self.tokenizer.token_bytes, channel.put, options.get("max_tokens"), options.get("logprobs"),
+            ids,
+            limit,
+            self._chain(options),
+            Output(self.tokenizer, parser, request.stops),
+            self._ends(options),
+            self.tokenizer.token_bytes,
+            channel.put,
+            options.get("max_tokens"),
+            options.get("logprobs"),
             options.get("timeout"),
-        )  # fmt: skip
+        )
         self._engine.submit(work)
         engine = self._engine
         return Stream(channel, lambda: engine.cancel(work))
 
     def stream(
-        self, prompt: str | Sequence[int] | Messages, /, *, tools: Sequence[Mapping[str, Any]] = (),
+        self,
+        prompt: str | Sequence[int] | Messages,
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
         **options: Unpack[Options],
-    ) -> Stream:  # fmt: skip
+    ) -> Stream:
         """Start a request: text, token ids, or a chat as a list of messages."""
         chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
         if chat:
@@ -227,7 +242,7 @@ class Model:
         assert request.messages is not None
         pieces = self._format.render(request.messages, request.tools, **variables)
         prompt = "".join(piece.text for piece in pieces)
-        bos = self.tokenizer.token_text(self.tokenizer.bos_id) if self.tokenizer.bos_id is not None else None
+        bos = self.tokenizer.token_text(self.tokenizer.bos_id)
         add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
         ids = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces], add_special=add_special)
         return ids, self._format.parser(request.tools, prompt)
@@ -236,8 +251,9 @@ class Model:
         options = dict(options)
         for token in options.get("logit_bias") or {}:
             if token >= self.info.vocab:
-                raise InvalidRequestError("option 'logit_bias'", got=f"token {token}", want=f"ids below {self.info.vocab}",
-                                          field="logit_bias")  # fmt: skip
+                raise InvalidRequestError(
+                    "option 'logit_bias'", got=f"token {token}", want=f"ids below {self.info.vocab}", field="logit_bias"
+                )
         if options.get("ignore_eos"):
             banned = dict.fromkeys(self.tokenizer.eog_ids, -np.inf)
             options["logit_bias"] = {**(options.get("logit_bias") or {}), **banned}
@@ -259,15 +275,26 @@ class Model:
         if not ids:
             raise InvalidRequestError("prompt", got="no tokens", want="at least one", field="prompt")
         if len(ids) >= ctx:
-            raise ContextOverflowError("prompt", got=f"{len(ids)} tokens", want=f"fewer than the context's {ctx}",
-                                       fix="Shorten it, or load with a larger ctx.", n_prompt=len(ids), n_ctx=ctx)  # fmt: skip
+            raise ContextOverflowError(
+                "prompt",
+                got=f"{len(ids)} tokens",
+                want=f"fewer than the context's {ctx}",
+                fix="Shorten it, or load with a larger ctx.",
+                n_prompt=len(ids),
+                n_ctx=ctx,
+            )
         return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
 
     def _score(self, ids: list[int], output: str, rows: list[int]) -> Future[npt.NDArray[np.float32]]:
         self._check_open()
         if len(ids) > self.plan.ctx:
-            raise ContextOverflowError("ids", got=f"{len(ids)} tokens", want=f"at most the context's {self.plan.ctx}",
-                                       n_prompt=len(ids), n_ctx=self.plan.ctx)  # fmt: skip
+            raise ContextOverflowError(
+                "ids",
+                got=f"{len(ids)} tokens",
+                want=f"at most the context's {self.plan.ctx}",
+                n_prompt=len(ids),
+                n_ctx=self.plan.ctx,
+            )
         future: Future[npt.NDArray[np.float32]] = Future()
 
         def done(found: npt.NDArray[np.float32] | BaseException) -> None:
@@ -290,8 +317,12 @@ class Model:
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:
-            raise ModelClosedError("model", got=f"process {os.getpid()}", want=f"process {self._pid}, which loaded it",
-                                   fix="Load the model after forking.")  # fmt: skip
+            raise ModelClosedError(
+                "model",
+                got=f"process {os.getpid()}",
+                want=f"process {self._pid}, which loaded it",
+                fix="Load the model after forking.",
+            )
         if not self._finalizer.alive:
             raise closed()
 

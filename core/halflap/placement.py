@@ -124,13 +124,21 @@ class Plan:
                 data[key] = tuple(data[key])
             return cls(**data, limits=Limits(**limits), placed=placed)
         except (OSError, ValueError, TypeError, KeyError) as cause:
-            raise PlanError(f"plan file {str(path)!r}", got=f"{type(cause).__name__}: {cause}", want="a saved plan",
-                            fix="Make one with `halflap plan MODEL --save FILE`.") from cause  # fmt: skip
+            raise PlanError(
+                f"plan file {str(path)!r}",
+                got=f"{type(cause).__name__}: {cause}",
+                want="a saved plan",
+                fix="Make one with `halflap plan MODEL --save FILE`.",
+            ) from cause
 
     def stages(self, graph: Graph) -> list[Stage]:
         if len(self.nodes) != sum(1 for _ in graph.nodes()):
-            raise PlanError("plan", got=f"{len(self.nodes)} ops", want="a plan made for this model",
-                            fix="Make a new one with `halflap plan`.")  # fmt: skip
+            raise PlanError(
+                "plan",
+                got=f"{len(self.nodes)} ops",
+                want="a plan made for this model",
+                fix="Make a new one with `halflap plan`.",
+            )
         return split(graph, self.nodes)
 
 
@@ -220,8 +228,9 @@ def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tu
                 reasons.append(f"{everyone[candidate].info.id}: {reason}")
             else:
                 if wishes.strict:
-                    raise UnsupportedOpError(f"op {node.op!r}", got="; ".join(reasons), want="a device that runs it",
-                                             op=node.op)  # fmt: skip
+                    raise UnsupportedOpError(
+                        f"op {node.op!r}", got="; ".join(reasons), want="a device that runs it", op=node.op
+                    )
                 everyone += open_devices(["reference"])
                 candidate = len(everyone) - 1
             if candidate != index:
@@ -284,10 +293,18 @@ def _sized(
     limits = _limits(graph, ctx, max(tokens, ctx), wishes)
     placed = tuple(_placed(i, device, stages, limits) for i, device in enumerate(devices))
     return Plan(
-        model=model, devices=tuple(d.info.id for d in devices), placed=placed, ctx=ctx, kv_tokens=max(tokens, ctx),
-        kv_bytes=sum(p.state for p in placed), kv_type=wishes.kv_type, limits=limits, nodes=nodes,
-        threads=wishes.threads, notes=tuple(dict.fromkeys(notes)),
-    )  # fmt: skip
+        model=model,
+        devices=tuple(d.info.id for d in devices),
+        placed=placed,
+        ctx=ctx,
+        kv_tokens=max(tokens, ctx),
+        kv_bytes=sum(p.state for p in placed),
+        kv_type=wishes.kv_type,
+        limits=limits,
+        nodes=nodes,
+        threads=wishes.threads,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _limits(graph: Graph, ctx: int, tokens: int, wishes: Wishes) -> Limits:
@@ -314,10 +331,14 @@ def _placed(index: int, device: Device, stages: Sequence[Stage], limits: Limits)
         for form, size in report.weights.items():
             weights[form] = weights.get(form, 0) + size
     return Placed(
-        device=info.id, about=info.about, segments=tuple(s.name for stage in mine for s in stage.graph.segments),
-        weights=weights, state=max((r.state for r in reports), default=0),
-        scratch=max((r.scratch for r in reports), default=0), free=info.memory_free,
-    )  # fmt: skip
+        device=info.id,
+        about=info.about,
+        segments=tuple(s.name for stage in mine for s in stage.graph.segments),
+        weights=weights,
+        state=max((r.state for r in reports), default=0),
+        scratch=max((r.scratch for r in reports), default=0),
+        free=info.memory_free,
+    )
 
 
 def _lacking(plan: Plan, wishes: Wishes) -> PlanError | None:
@@ -328,10 +349,13 @@ def _lacking(plan: Plan, wishes: Wishes) -> PlanError | None:
         room = placed.free if cap is None else min(cap, placed.free)
         if needed > room:
             return PlanError(
-                f"memory of device {placed.device!r}", got=f"{room:,} bytes", want=f"{needed:,}",
-                fix=f"It lacks {needed - room:,} bytes: give it fewer layers, a shorter context (ctx), or a smaller kv_type.",
-                device=placed.device, missing=needed - room,
-            )  # fmt: skip
+                f"memory of device {placed.device!r}",
+                got=f"{room:,} bytes",
+                want=f"{needed:,}",
+                fix=f"It lacks {needed - room:,} bytes: fewer layers, a shorter ctx or a smaller kv_type would help.",
+                device=placed.device,
+                missing=needed - room,
+            )
     return None
 
 

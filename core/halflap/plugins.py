@@ -144,8 +144,8 @@ class Registry:
             PluginError: one of its hooks raised, or it carries none.
         """
         self._discover()
-        name = name or getattr(module, "__name__", type(module).__name__)
-        return self._add(name, lambda: module, distribution, version, keep_error=False)
+        owner = name or str(getattr(module, "__name__", type(module).__name__))
+        return self._add(owner, lambda: module, distribution, version, keep_error=False)
 
     def unregister(self, name: str) -> None:
         with self._lock:

@@ -224,7 +224,11 @@ class Stream:
     def _completion(self) -> Completion:
         finish = self._finish or Finish("cancelled", None, Usage(0, len(self._tokens)), Timings(0, 0, 0.0, 0, 0.0))
         return Completion(
-            text="".join(self._texts), reasoning="".join(self._reasonings),
-            tool_calls=tuple(Call(*parts) for _, parts in sorted(self._calls.items())), tokens=tuple(self._tokens),
-            finish_reason=finish.reason, usage=finish.usage, timings=finish.timings,
-        )  # fmt: skip
+            text="".join(self._texts),
+            reasoning="".join(self._reasonings),
+            tool_calls=tuple(Call(*parts) for _, parts in sorted(self._calls.items())),
+            tokens=tuple(self._tokens),
+            finish_reason=finish.reason,
+            usage=finish.usage,
+            timings=finish.timings,
+        )

@@ -31,7 +31,7 @@ class Keys:
             value = value[0]  # some writers repeat one number for every layer
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             if value is default:
-                return default
+                return int(default)
             raise self._wrong(key, value, f"an integer from {least} to {most}")
         return value
 
@@ -39,7 +39,7 @@ class Keys:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             if value is default:
-                return default
+                return float(default)
             raise self._wrong(key, value, "a finite number")
         return float(value)
 

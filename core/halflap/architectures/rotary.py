@@ -30,7 +30,8 @@ def plain(rotated: int, base: float, factor: float = 1.0) -> Rotary:
 def yarn(keys: Keys, rotated: int, base: float) -> Rotary:
     """Peng et al. 2023 (YaRN): pairs that turn often keep their frequency, slow ones are interpolated, a ramp between.
 
-    Keys: rope.scaling.{factor, original_context_length, yarn_beta_fast, yarn_beta_slow, attn_factor, yarn_log_multiplier}.
+    Keys, all below rope.scaling: factor, original_context_length, yarn_beta_fast, yarn_beta_slow, attn_factor,
+    yarn_log_multiplier.
     """
     factor = keys.positive("rope.scaling.factor")
     original = keys.integer("rope.scaling.original_context_length", keys.integer("context_length", least=1), least=1)

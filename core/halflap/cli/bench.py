@@ -25,9 +25,15 @@ from halflap.model import Model, load
 @click.option("--devices", help="Devices in order.")
 @common.as_json
 def command(
-    model: str, n_prompt: str, n_gen: str, threads: int | None, repetitions: int, output: str, devices: str | None,
+    model: str,
+    n_prompt: str,
+    n_gen: str,
+    threads: int | None,
+    repetitions: int,
+    output: str,
+    devices: str | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Measure speed."""
     prompts, gens = (_counts(f"--n-{name}", text) for name, text in (("prompt", n_prompt), ("gen", n_gen)))
     tests = [(n, 0) for n in prompts if n] + [(0, n) for n in gens if n]
@@ -77,15 +83,23 @@ def _result(model: Model, prompt: int, gen: int, seconds: list[float]) -> dict[s
     tokens = prompt or gen
     speeds = [tokens / s for s in seconds]
     return {
-        "model_filename": model.info.path, "model_type": f"{model.info.architecture} {model.info.name}",
-        "model_size": model.info.file_bytes, "model_n_params": model.info.parameters,
-        "backends": ",".join(model.plan.devices), "n_threads": model.plan.threads,
-        "type_k": model.plan.kv_type[0], "type_v": model.plan.kv_type[1], "n_prompt": prompt, "n_gen": gen,
+        "model_filename": model.info.path,
+        "model_type": f"{model.info.architecture} {model.info.name}",
+        "model_size": model.info.file_bytes,
+        "model_n_params": model.info.parameters,
+        "backends": ",".join(model.plan.devices),
+        "n_threads": model.plan.threads,
+        "type_k": model.plan.kv_type[0],
+        "type_v": model.plan.kv_type[1],
+        "n_prompt": prompt,
+        "n_gen": gen,
         "avg_ns": int(1e9 * statistics.mean(seconds)),
         "stddev_ns": int(1e9 * statistics.stdev(seconds)) if len(seconds) > 1 else 0,
-        "avg_ts": statistics.mean(speeds), "stddev_ts": statistics.stdev(speeds) if len(speeds) > 1 else 0.0,
-        "samples_ns": [int(1e9 * s) for s in seconds], "samples_ts": speeds,
-    }  # fmt: skip
+        "avg_ts": statistics.mean(speeds),
+        "stddev_ts": statistics.stdev(speeds) if len(speeds) > 1 else 0.0,
+        "samples_ns": [int(1e9 * s) for s in seconds],
+        "samples_ts": speeds,
+    }
 
 
 def _show(results: list[dict[str, Any]]) -> None:
@@ -95,7 +109,12 @@ def _show(results: list[dict[str, Any]]) -> None:
     for r in results:
         test = f"pp{r['n_prompt']}" if r["n_prompt"] else f"tg{r['n_gen']}"
         table.add_row(
-            r["model_type"], common.size(r["model_size"]), f"{r['model_n_params'] / 1e6:.2f} M", r["backends"],
-            str(r["n_threads"] or "auto"), test, f"{r['avg_ts']:.2f} ± {r['stddev_ts']:.2f}",
-        )  # fmt: skip
+            r["model_type"],
+            common.size(r["model_size"]),
+            f"{r['model_n_params'] / 1e6:.2f} M",
+            r["backends"],
+            str(r["n_threads"] or "auto"),
+            test,
+            f"{r['avg_ts']:.2f} ± {r['stddev_ts']:.2f}",
+        )
     common.out().print(table)

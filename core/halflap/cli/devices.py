@@ -36,7 +36,11 @@ def command(as_json: bool) -> None:
             table.add_row(data["id"], f"[red]{data['error']}[/]")
         else:
             table.add_row(
-                data["id"], data["about"], common.size(data["memory_free"]), common.size(data["memory_total"]),
-                " ".join(data["features"]), " ".join(data["rounding"]),
-            )  # fmt: skip
+                data["id"],
+                data["about"],
+                common.size(data["memory_free"]),
+                common.size(data["memory_total"]),
+                " ".join(data["features"]),
+                " ".join(data["rounding"]),
+            )
     common.out().print(table)

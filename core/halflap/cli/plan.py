@@ -37,12 +37,19 @@ def show(plan: Plan) -> None:
     for placed in plan.placed:
         weights = ", ".join(f"{common.size(n)} {form}" for form, n in placed.weights.items())
         table.add_row(
-            placed.device, _ranges(placed.segments), weights, common.size(placed.state), common.size(placed.scratch),
-            common.size(placed.total), common.size(placed.free),
-        )  # fmt: skip
+            placed.device,
+            _ranges(placed.segments),
+            weights,
+            common.size(placed.state),
+            common.size(placed.scratch),
+            common.size(placed.total),
+            common.size(placed.free),
+        )
     console = common.out()
-    console.print(f"{plan.model}: context {plan.ctx:,} tokens, KV cache {'/'.join(plan.kv_type)} for {plan.kv_tokens:,} "
-                  f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences")  # fmt: skip
+    console.print(
+        f"{plan.model}: context {plan.ctx:,} tokens, KV cache {'/'.join(plan.kv_type)} for {plan.kv_tokens:,} "
+        f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences"
+    )
     console.print(table)
     for note in plan.notes:
         console.print(f"note: {note}")

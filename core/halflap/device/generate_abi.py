@@ -1,4 +1,4 @@
-"""Make `_abi.py` from `include/halflap/abi.h`: python -m halflap.device.generate_abi (needs pycparser, at no run time)."""
+"""Make `_abi.py` from `include/halflap/abi.h`: python -m halflap.device.generate_abi (it alone needs pycparser)."""
 
 from __future__ import annotations
 

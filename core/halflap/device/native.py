@@ -58,9 +58,14 @@ class NativeBackend:
         if self.api.abi_major != ABI_MAJOR or self.api.needs_minor > ABI_MINOR:
             needs = f"{self.api.abi_major}.{self.api.needs_minor}"
             raise IncompatiblePluginError(
-                f"backend {name!r}", got=f"a library for ABI {needs}", want=f"ABI {ABI_MAJOR}.{ABI_MINOR} or older",
-                fix="Install a build made for this halflap.", plugin=name, needs=needs, has=f"{ABI_MAJOR}.{ABI_MINOR}",
-            )  # fmt: skip
+                f"backend {name!r}",
+                got=f"a library for ABI {needs}",
+                want=f"ABI {ABI_MAJOR}.{ABI_MINOR} or older",
+                fix="Install a build made for this halflap.",
+                plugin=name,
+                needs=needs,
+                has=f"{ABI_MAJOR}.{ABI_MINOR}",
+            )
 
     def devices(self) -> Sequence[NativeDevice]:
         count = ffi.new("int64_t *")
@@ -93,9 +98,11 @@ class NativeDevice:
         """
         if os.getpid() != self._pid:
             raise ModelClosedError(
-                f"device {self._name!r}", got=f"process {os.getpid()}", want=f"process {self._pid}, which opened it",
+                f"device {self._name!r}",
+                got=f"process {os.getpid()}",
+                want=f"process {self._pid}, which opened it",
                 fix="Load the model after forking.",
-            )  # fmt: skip
+            )
         if self._handle is None:
             raise ModelClosedError(f"device {self._name!r}", got="a closed device", want="an open one")
         return self._handle
@@ -112,11 +119,15 @@ class NativeDevice:
         raw = self.probe()
         roundings = (raw.roundings[i] for i in range(raw.n_roundings))
         return DeviceInfo(
-            id=string(raw.id), backend=self._backend, about=string(raw.about), memory_free=raw.memory_free,
-            memory_total=raw.memory_total, largest_allocation=raw.largest_allocation,
+            id=string(raw.id),
+            backend=self._backend,
+            about=string(raw.about),
+            memory_free=raw.memory_free,
+            memory_total=raw.memory_total,
+            largest_allocation=raw.largest_allocation,
             features=frozenset(string(raw.features).split()),
             rounding={string(r.type): string(r.rounding) for r in roundings},
-        )  # fmt: skip
+        )
 
     def supports(self, node: Node, graph: Graph) -> str | None:
         error = new_error()
@@ -268,8 +279,16 @@ class NativeExecutable:
         self._image, keep = GraphImage(graph, limits), []  # type: ignore[var-annotated]
         handle = ffi.new("hl_executable **")
         native = native_limits(limits, keep)
-        check(self._device_id, device.api.compile, device.handle, self._image.graph, weights.handle, state.handle,
-              native, handle)  # fmt: skip
+        check(
+            self._device_id,
+            device.api.compile,
+            device.handle,
+            self._image.graph,
+            weights.handle,
+            state.handle,
+            native,
+            handle,
+        )
         self._handle = handle[0]
 
     def run(self, begun: NativeStep, inputs: Mapping[str, Array], fetch: Sequence[str]) -> NativeFence:

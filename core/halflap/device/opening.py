@@ -45,7 +45,7 @@ def open_devices(names: Sequence[str], options: Mapping[str, str] | None = None)
 
 def _open(name: str, options: Mapping[str, str] | None) -> Device:
     backend, _, _ = name.partition(":")
-    devices = list(open_backend(backend, options).devices())
+    devices: list[Device] = list(open_backend(backend, options).devices())
     chosen = next((d for d in devices if d.info.id == name), None)
     if chosen is None and name == backend and devices:
         chosen = devices[0]
@@ -54,6 +54,7 @@ def _open(name: str, options: Mapping[str, str] | None) -> Device:
         if device is not chosen:
             device.close()
     if chosen is None:
-        raise PlanError("device", got=repr(name), want=f"one of {known}" if known else f"a device of {backend!r}",
-                        device=name)  # fmt: skip
+        raise PlanError(
+            "device", got=repr(name), want=f"one of {known}" if known else f"a device of {backend!r}", device=name
+        )
     return chosen

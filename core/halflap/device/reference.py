@@ -36,8 +36,9 @@ class ReferenceDevice:
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
         types = dict.fromkeys(plugins.names("weight_types"), "none")
-        return DeviceInfo("reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free,
-                          frozenset(), types)  # fmt: skip
+        return DeviceInfo(
+            "reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free, frozenset(), types
+        )
 
     def supports(self, node: Node, graph: Graph) -> str | None:
         return refusal(node, graph, plugins.names("weight_types"))
@@ -193,7 +194,7 @@ def _dequantized(weight: Weight) -> F32:
 
 
 def _state_bytes(group: StateGroup, limits: Limits) -> int:
-    k, v = (np.dtype(_storage(name)).itemsize for name in limits.kv_types)
+    k, v = (int(np.dtype(_storage(name)).itemsize) for name in limits.kv_types)
     return limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
 
 

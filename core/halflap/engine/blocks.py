@@ -103,7 +103,7 @@ class BlockManager:
     def admit(self, length: int) -> SequenceBlocks | None:
         """Tables for a sequence that may grow to `length` tokens, or None while the pools are too full."""
         needs = self.needs(length)
-        promised = []
+        promised: list[str] = []
         for name, blocks in needs.items():
             if not self.pools[name].promise(blocks):
                 for earlier in promised:

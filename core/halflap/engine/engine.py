@@ -79,7 +79,7 @@ class Engine:
         self._arrived: list[Work] = []
         self._closing = False
         self._steps = self._prompt_tokens = self._generated = 0
-        self._ready: BaseException | None = None
+        self._failure: list[BaseException] = []
         started = threading.Event()
         self._thread = threading.Thread(
             target=self._main, args=(make_runner, started), name="halflap-engine", daemon=True
@@ -87,9 +87,9 @@ class Engine:
         _SwitchInterval.enter()
         self._thread.start()
         started.wait()
-        if self._ready is not None:
+        if self._failure:
             _SwitchInterval.leave()
-            raise self._ready
+            raise self._failure[0]
 
     def submit(self, work: Work) -> None:
         """Queue work; returns at once.
@@ -103,8 +103,13 @@ class Engine:
                 raise closed()
             queued = len(self._arrived) + len(self._scheduler.waiting)
             if queued >= QUEUE:
-                raise BusyError("request queue", got=f"{queued} waiting", want=f"fewer than {QUEUE}", retry_after=1.0,
-                                fix="Try again in a second.")  # fmt: skip
+                raise BusyError(
+                    "request queue",
+                    got=f"{queued} waiting",
+                    want=f"fewer than {QUEUE}",
+                    retry_after=1.0,
+                    fix="Try again in a second.",
+                )
             self._arrived.append(work)
             self._wake.notify()
 
@@ -117,11 +122,14 @@ class Engine:
     def metrics(self) -> Metrics:
         pools = self._blocks.pools
         return Metrics(
-            running=len(self._scheduler.running), waiting=len(self._scheduler.waiting) + len(self._arrived),
-            steps=self._steps, prompt_tokens=self._prompt_tokens, generated_tokens=self._generated,
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting) + len(self._arrived),
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            generated_tokens=self._generated,
             blocks_used={name: pool.used for name, pool in pools.items()},
             blocks_total={name: pool.count for name, pool in pools.items()},
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """Fail what is open with ModelClosedError, free the devices, end the thread. Idempotent."""
@@ -138,7 +146,7 @@ class Engine:
         try:
             runner = make_runner()
         except BaseException as error:
-            self._ready = error
+            self._failure.append(error)
             started.set()
             return
         started.set()

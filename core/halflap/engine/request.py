@@ -156,15 +156,18 @@ def check_option(name: str, value: object) -> None:
     if name not in CHECKS:
         close = difflib.get_close_matches(name, CHECKS, 1)
         raise InvalidRequestError(
-            "option", got=repr(name), want=f"one of {', '.join(CHECKS)}", field=name,
+            "option",
+            got=repr(name),
+            want=f"one of {', '.join(CHECKS)}",
+            field=name,
             fix=f"Did you mean {close[0]!r}?" if close else None,
-        )  # fmt: skip
+        )
     fits, want = CHECKS[name]
     if not fits(value):
         raise InvalidRequestError(f"option {name!r}", got=f"{value!r:.80}", want=want, field=name)
 
 
-def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+def _check_messages(messages: object) -> None:
     if isinstance(messages, str | bytes) or not isinstance(messages, Sequence) or not messages:
         raise InvalidRequestError(
             "messages", got=f"{messages!r:.60}", want="a non-empty list of messages", field="messages"

@@ -73,5 +73,5 @@ class Scheduler:
             if blocks is None:
                 return
             sequence = self.waiting.popleft()
-            sequence.blocks = blocks
+            sequence.start(blocks)
             self.running.append(sequence)

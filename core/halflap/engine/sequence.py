@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,8 @@ class Work(Protocol):
     finished: bool
     cancelled: bool
 
-    def wanted(self, start: int, stop: int) -> range: ...
+    def start(self, blocks: SequenceBlocks) -> None: ...
+    def wanted(self, start: int, stop: int) -> Sequence[int]: ...
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None: ...
     def fail(self, error: BaseException) -> None: ...
     def end(self, reason: FinishReason) -> None: ...
@@ -42,8 +43,10 @@ class Words(Protocol):
     def push(self, token: Token) -> list[Event]: ...
     def finish(self) -> list[Event]: ...
 
-    stopped: str | None
     called: bool
+
+    @property
+    def stopped(self) -> str | None: ...
 
 
 class Generation:
@@ -56,7 +59,7 @@ class Generation:
         emit: called on the engine thread with events in order, or with the error that ends them.
     """
 
-    outputs = ("logits",)
+    outputs: tuple[str, ...] = ("logits",)
 
     def __init__(
         self,
@@ -85,16 +88,22 @@ class Generation:
         return self._timeout is not None and now - self._submitted > self._timeout
 
     def timed_out(self) -> HalflapError:
-        return RequestTimeoutError("request", got=f"over {self._timeout:g} s", want="an answer by then",
-                                   fix="Raise `timeout` or lower `max_tokens`.")  # fmt: skip
+        return RequestTimeoutError(
+            "request",
+            got=f"over {self._timeout:g} s",
+            want="an answer by then",
+            fix="Raise `timeout` or lower `max_tokens`.",
+        )
+
+    def start(self, blocks: SequenceBlocks) -> None:
+        """Admitted: the next step may compute it."""
+        self.blocks, self._started = blocks, time.monotonic()
 
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
         return range(stop - 1, stop) if stop == len(self.ids) else range(0)
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
-        if self.computed == 0:
-            self._started = time.monotonic()
         first = self.computed < self.n_prompt
         self.computed = stop
         if first:
@@ -138,9 +147,12 @@ class Generation:
             reason = "tool_calls"
         now, generated = time.monotonic(), len(self.ids) - self.n_prompt
         timings = Timings(
-            cache_n=0, prompt_n=self.n_prompt, prompt_ms=1e3 * (self._first - self._started), predicted_n=generated,
+            cache_n=0,
+            prompt_n=self.n_prompt,
+            prompt_ms=1e3 * (self._first - self._started),
+            predicted_n=generated,
             predicted_ms=1e3 * (now - self._first),
-        )  # fmt: skip
+        )
         self._emit([Finish(reason, stop, Usage(self.n_prompt, generated), timings)])
 
     def fail(self, error: BaseException) -> None:
@@ -161,7 +173,8 @@ class Scoring:
     def __init__(
         self, ids: Sequence[int], output: str, rows: Sequence[int], done: Callable[[F32 | BaseException], None]
     ) -> None:
-        self.ids, self.limit, self.outputs = list(ids), len(ids), (output,)
+        self.ids, self.limit = list(ids), len(ids)
+        self.outputs: tuple[str, ...] = (output,)
         self.computed = 0
         self.blocks: SequenceBlocks | None = None
         self.finished = self.cancelled = False
@@ -174,7 +187,10 @@ class Scoring:
     def timed_out(self) -> HalflapError:
         raise AssertionError("scoring has no deadline")
 
-    def wanted(self, start: int, stop: int) -> Any:
+    def start(self, blocks: SequenceBlocks) -> None:
+        self.blocks = blocks
+
+    def wanted(self, start: int, stop: int) -> list[int]:
         return [i for i in range(start, stop) if i in self._wanted]
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:

@@ -22,9 +22,13 @@ def build_step(chunks: Sequence[Chunk], groups: Sequence[str]) -> Step:
         index += range(chunk.start, chunk.stop)
         seq_start.append(len(ids))
     return Step(
-        ids=_ints(ids), index=_ints(index), position=_ints([index]), seq_start=_ints(seq_start), rows=_ints(rows),
+        ids=_ints(ids),
+        index=_ints(index),
+        position=_ints([index]),
+        seq_start=_ints(seq_start),
+        rows=_ints(rows),
         groups={name: _group_step(chunks, name) for name in groups},
-    )  # fmt: skip
+    )
 
 
 def _group_step(chunks: Sequence[Chunk], name: str) -> GroupStep:

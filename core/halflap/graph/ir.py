@@ -127,12 +127,14 @@ class Graph:
         text = json.dumps(
             [
                 [[v.name, v.dtype, v.shape, v.kind] for v in self.values.values()],
-                [[s.name, [[n.op, n.version, n.inputs, n.outputs, sorted(n.attributes.items())] for n in s.nodes]]
-                 for s in self.segments],
+                [
+                    [s.name, [[n.op, n.version, n.inputs, n.outputs, sorted(n.attributes.items())] for n in s.nodes]]
+                    for s in self.segments
+                ],
                 self.outputs,
                 [[g.name, g.window, [[w.k, w.v] for w in g.layers]] for g in self.groups],
             ]
-        )  # fmt: skip
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -35,7 +35,7 @@ class Context(Protocol):
 
 
 def embed(ids: I32, table: F32) -> F32:
-    return table[ids]
+    return np.asarray(table[ids])
 
 
 def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
@@ -50,7 +50,7 @@ def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
     y = (parts / np.sqrt(mean + eps)).astype(np.float32)
     if weight is not None:
         y = y * weight
-    return y.reshape(x.shape)
+    return np.asarray(y.reshape(x.shape))
 
 
 def rope(
@@ -81,7 +81,7 @@ def rope(
         first, second = heads[..., :pairs], heads[..., pairs : 2 * pairs]
         y[..., :pairs] = first * cos - second * sin
         y[..., pairs : 2 * pairs] = second * cos + first * sin
-    return y.reshape(x.shape)
+    return np.asarray(y.reshape(x.shape))
 
 
 def attention(
@@ -158,17 +158,17 @@ def scale(x: F32, *, factor: float) -> F32:
 
 
 def softcap(x: F32, *, cap: float) -> F32:
-    return np.float32(cap) * np.tanh(x / np.float32(cap))
+    return np.asarray(np.float32(cap) * np.tanh(x / np.float32(cap)))
 
 
 def position_scale(context: Context, x: F32, *, beta: float, period: int) -> F32:
     """Ministral 3: queries grow by 1 + beta·ln(1 + floor(index / period))."""
     growth = 1 + beta * np.log1p(context.step.index // period)
-    return x * growth.astype(np.float32)[:, None]
+    return np.asarray(x * growth.astype(np.float32)[:, None])
 
 
 def take(x: F32, rows: I32) -> F32:
-    return x[rows]
+    return np.asarray(x[rows])
 
 
 def route(logits: F32, bias: F32 | None, *, used: int, gating: str, normalize: bool, scale: float) -> tuple[I32, F32]:
@@ -195,8 +195,8 @@ def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activa
         hidden = ACTIVATIONS[activation](x[token] @ gate[expert].T) * (x[token] @ up[expert].T)
         parts[token, place] = weights[token, place, None] * (hidden @ down[expert].T)
     out = np.zeros_like(x)
-    for place in range(ids.shape[1]):
-        out += parts[:, place]
+    for rank in range(ids.shape[1]):
+        out += parts[:, rank]
     return out
 
 
@@ -210,7 +210,8 @@ def _softmax(x: F32) -> F32:
 
 
 def _gelu_tanh(x: F32) -> F32:
-    return np.float32(0.5) * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x**3)))
+    inner = np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x**3)
+    return np.asarray(np.float32(0.5) * x * (1 + np.tanh(inner)))
 
 
 ACTIVATIONS: dict[str, Callable[[F32], F32]] = {

@@ -67,8 +67,16 @@ class SamplerChain:
     def greedy(self) -> bool:
         """Temperature 0 and nothing that could drop the highest: the argmax, without a chain."""
         cold = any(isinstance(s, samplers.Temperature) and s.temperature <= 0 and s.range <= 0 for s in self.steps)
-        harmless = (samplers.LogitBias, samplers.Penalties, samplers.Dry, samplers.TopK, samplers.TopP, samplers.MinP,
-                    samplers.TopNSigma, samplers.Temperature)  # fmt: skip
+        harmless = (
+            samplers.LogitBias,
+            samplers.Penalties,
+            samplers.Dry,
+            samplers.TopK,
+            samplers.TopP,
+            samplers.MinP,
+            samplers.TopNSigma,
+            samplers.Temperature,
+        )
         return cold and all(isinstance(s, harmless) for s in self.steps)
 
     def choose(self, row: F32, mask: npt.NDArray[np.bool_] | None = None) -> int:
@@ -95,12 +103,14 @@ class SamplerChain:
             except HalflapError:
                 raise
             except Exception as cause:
-                raise SamplerError(f"sampler {name!r}", got=f"{type(cause).__name__}: {cause}", want="candidates",
-                                   plugin=name) from cause  # fmt: skip
+                raise SamplerError(
+                    f"sampler {name!r}", got=f"{type(cause).__name__}: {cause}", want="candidates", plugin=name
+                ) from cause
             if not isinstance(c, Candidates) or not len(c):
                 raise SamplerError(f"sampler {name!r}", got="no candidates", want="at least one", plugin=name)
         cumulative = np.cumsum(c.probabilities())
-        return int(c.ids[min(np.searchsorted(cumulative, self.rng.random(), side="right"), len(c) - 1)])
+        drawn = int(np.searchsorted(cumulative, self.rng.random(), side="right"))
+        return int(c.ids[min(drawn, len(c) - 1)])
 
     def accept(self, token: int) -> None:
         for step in self.steps:
@@ -108,8 +118,11 @@ class SamplerChain:
 
     def _first_cut(self, row: F32) -> tuple[Candidates, list[tuple[str, Any]]]:
         """The first step that cuts takes its candidates from the row; those before it neither cut nor reorder."""
-        steps = [(n, s) for n, s in zip(self._names, self.steps, strict=True)
-                 if not isinstance(s, samplers.LogitBias | samplers.Penalties | samplers.Dry)]  # fmt: skip
+        steps = [
+            (n, s)
+            for n, s in zip(self._names, self.steps, strict=True)
+            if not isinstance(s, samplers.LogitBias | samplers.Penalties | samplers.Dry)
+        ]
         if steps and isinstance(steps[0][1], samplers.Step):
             found = steps[0][1].select(row, self.rng)
             if found is not None:

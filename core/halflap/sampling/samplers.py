@@ -1,7 +1,7 @@
 """The steps of the sampling chain. Each is a small class: its signature is its options, its attributes are its state.
 
-Three kinds: `edit` changes the logits of a few ids in the whole row before anything is cut; `select` makes the first cut
-from the row itself; `apply` works on the candidates that are left. Names and defaults are those of llama-server.
+Three kinds: `edit` changes the logits of a few ids in the whole row before anything is cut; `select` makes the first
+cut from the row itself; `apply` works on the candidates that are left. Names and defaults are those of llama-server.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class TopK(Step):
 
 
 class TypicalP(Step):
-    """Locally typical sampling (Meister et al. 2022): the tokens whose surprise is nearest the entropy, up to mass p."""
+    """Locally typical sampling (Meister et al. 2022): tokens whose surprise is nearest the entropy, up to mass p."""
 
     def __init__(self, typical_p: float = 1.0, min_keep: int = 0) -> None:
         self.p, self.min_keep = typical_p, min_keep

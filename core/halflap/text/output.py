@@ -9,7 +9,8 @@ from attrs import evolve
 
 from halflap.events import Event, Reasoning, Text, Token
 from halflap.text.chat.hermes import Parser
-from halflap.text.detokenizer import Detokenizer, StopStrings
+from halflap.text.detokenizer import Detokenizer
+from halflap.text.stop_strings import StopStrings
 from halflap.text.tokenizer import Tokenizer
 
 
@@ -17,33 +18,30 @@ class Output:
     """One answer's way out.
 
     Attributes:
-        stopped: the stop string that was met, or None.
         called: the answer holds a tool call.
     """
 
     def __init__(self, tokenizer: Tokenizer, parser: Parser, stops: Sequence[str] = ()) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer(tokenizer, skip_special=False)
         self._tokenizer, self._parser, self._stops = tokenizer, parser, StopStrings(stops)
         self._tags = frozenset(getattr(parser, "tags", ()))
         self._pending: list[Token] = []
-        self.stopped: str | None = None
         self.called = False
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop string that was met."""
+        return self._stops.met
 
     def push(self, token: Token) -> list[Event]:
         self._pending.append(token)
         if self._tokenizer.is_special(token.id) and token.bytes.decode("utf-8", "replace") not in self._tags:
             return []  # control tokens are no words, unless the format reads them
-        text, self.stopped = self._stops.push(self._detokenizer.push(token.id))
-        return self._events(self._parser.push(text))
+        return self._events(self._parser.push(self._stops.push(self._detokenizer.push(token.id))))
 
     def finish(self) -> list[Event]:
-        events: list[Any] = []
-        if self.stopped is None:
-            text, self.stopped = self._stops.push(self._detokenizer.flush())
-            if self.stopped is None:
-                text += self._stops.flush()
-            events += self._parser.push(text)
-        events += self._parser.finish()
+        text = self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+        events: list[Any] = [*self._parser.push(text), *self._parser.finish()]
         if self._pending and not any(isinstance(e, Text | Reasoning) for e in events):
             events.append(Text(""))  # so that no token is lost to those who count them
         return self._events(events)

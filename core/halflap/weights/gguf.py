@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+
 from halflap.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights.catalogue import WEIGHT_TYPES
 from halflap.weights.gguf_values import MAX_KEY_BYTES, Cursor

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
+
 from halflap.errors import ModelFormatError
 from halflap.weights.model_file import Value, show
 from halflap.weights.weight_type import Bytes

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 import numpy as np
+
 from halflap.weights.weight_type import Bytes, WeightType
 
 __all__ = ["TensorData", "chunks", "write"]

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, overload
 
 import attrs
 import numpy as np
+
 from halflap.errors import ModelClosedError, ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights.weight_type import Bytes, Floats, WeightType
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from halflap.weights.catalogue import WEIGHT_TYPES
 from halflap.weights.gguf import builtin_types
 from halflap.weights.gguf_writer import TensorData, chunks

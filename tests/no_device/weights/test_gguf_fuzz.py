@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights import gguf
+from halflap.weights.inspect import summary, suspicious
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +76,9 @@ def survive(path: Path, content: bytes) -> bool:
                     assert file.dequantize(name).shape == info.shape
                 except UnsupportedModelError:
                     assert info.type not in file.types
+            if len(content) % 5 == 0:
+                json.dumps(summary(file))
+                assert all(map(str.isprintable, suspicious(file)))
     except (ModelFormatError, UnsupportedModelError, ModelNotFoundError):
         return False
     finally:

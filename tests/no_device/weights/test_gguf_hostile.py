@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+
 from halflap.errors import ModelFormatError, UnsupportedModelError
 from halflap.weights import gguf
 from halflap.weights.gguf_writer import TensorData

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from halflap.errors import ModelClosedError, ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights import gguf
 from halflap.weights.gguf_writer import TensorData, write

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from halflap.weights import gguf
 from halflap.weights.catalogue import WEIGHT_TYPES
 from halflap.weights.gguf import builtin_types

@@ -1,4 +1,4 @@
-"""The generic format and the tags that most models share: `<think>…</think>` and Hermes' `<tool_call>{…}</tool_call>`."""
+"""The generic format, and tags that many models share: `<think>…</think>`, Hermes' `<tool_call>{…}</tool_call>`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PlainParser:
 
 
 class Hermes(Plain):
-    """Thinking in `<think>` tags, tool calls as JSON in `<tool_call>` tags (Qwen 2.5 and 3, Hermes 2 and 3, the starter)."""
+    """Thinking in `<think>` tags, calls as JSON in `<tool_call>` tags (Qwen 2.5 and 3, Hermes 2 and 3, the starter)."""
 
     def parser(self, tools: Sequence[Any], prompt: str) -> Parser:
         """`prompt` is the rendered prompt: it may end inside an open `<think>`."""
@@ -103,6 +103,7 @@ class TagParser:
         found = [(place, tag) for tag in tags if (place := self._held.find(tag)) >= 0]
         if not found:
             safe = len(self._held) - max(_overlap(self._held, tag) for tag in tags)
+            safe = len(self._held[:safe].rstrip())  # space before a tag is layout: wait and see
             ready, self._held = self._held[:safe], self._held[safe:]
             events += self._words(ready)
             return False

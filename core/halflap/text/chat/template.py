@@ -1,8 +1,8 @@
 """Chat templates in jinja2's immutable sandbox, bounded in time and output.
 
-A template's own literals may form special tokens; what comes from messages, tools and files never may. Before rendering,
-every special token's text inside a value is broken by a marker, a Unicode noncharacter; afterwards each broken spelling
-becomes a piece of its own that is tokenised as plain text.
+A template's own literals may form special tokens; what comes from messages, tools and files never may. Before
+rendering, every special token's text inside a value is broken by a marker, a Unicode noncharacter; afterwards each
+broken spelling becomes a piece of its own that is tokenised as plain text.
 """
 
 from __future__ import annotations
@@ -131,11 +131,69 @@ class ChatTemplate:
             yield Piece(text[place:].replace(MARK, ""), True)
 
 
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+class _Generation(jinja2.ext.Extension):
+    """Hugging Face's `{% generation %}` marks what the model wrote, for training; here its body is just a body."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own attribute
+
+    def parse(self, parser: Any) -> Any:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """jinja2's sandbox keeps code in; this one also keeps single operations from asking for gigabytes."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        sized = [value for value in (left, right) if isinstance(value, str | Sequence)]
+        numbers = [value for value in (left, right) if isinstance(value, int)]
+        if operator == "%" and isinstance(left, str):
+            _check_widths(left)
+        elif operator == "*" and sized and numbers:
+            _check_size(len(sized[0]) * numbers[0])
+        elif operator == "**" and len(numbers) == 2:
+            _check_size(abs(left).bit_length() * right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        for value in (*arguments, *named.values()):
+            if isinstance(value, int):
+                _check_size(value)
+        return super().call(context, function, *arguments, **named)
+
+
+def _check_size(size: int) -> None:
+    if size > CHARACTERS:
+        raise TemplateError("chat template value", got=f"size {size:,}", want=f"at most {CHARACTERS:,}")
+
+
+def _check_widths(form: str) -> str:
+    for digits in re.findall(r"\d+", form):
+        _check_size(int(digits) if len(digits) < 10 else CHARACTERS + 1)
+    return form
+
+
+def _environment() -> _Sandbox:
     """The environment that Hugging Face templates are written for."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation])
+    plain = dict(environment.filters)
+
+    def bounded(name: str) -> Callable[..., Any]:
+        def apply(value: Any, *arguments: Any, **named: Any) -> Any:
+            for argument in (*arguments, *named.values()):
+                if isinstance(argument, int):
+                    _check_size(argument)
+            if name == "format":
+                _check_widths(str(value))
+            return plain[name](value, *arguments, **named)
+
+        return apply
+
+    for name in ("center", "format", "indent", "batch", "slice"):
+        if not hasattr(plain[name], "jinja_pass_arg"):
+            environment.filters[name] = bounded(name)
     environment.filters["tojson"] = _tojson
     return environment
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from halflap.weights.weight_type import Bytes, Floats
 
 __all__ = ["f16", "fields", "sign_bits", "words"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from halflap.weights.quants.bits import f16, fields, words
 from halflap.weights.weight_type import Bytes, Floats, WeightType
 

@@ -6,6 +6,7 @@ Source: OCP Microscaling Formats specification 1.0; the scale is halved because 
 from __future__ import annotations
 
 import numpy as np
+
 from halflap.weights.quants.bits import fields
 from halflap.weights.weight_type import Bytes, Floats, WeightType
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from halflap.weights.quants.bits import f16, fields, sign_bits, words
 from halflap.weights.quants.iq_grids import grid
 from halflap.weights.weight_type import Bytes, Floats, WeightType

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+
 from halflap.weights.weight_type import Floats
 
 __all__ = ["grid"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+
 from halflap.weights.quants.bits import words
 from halflap.weights.weight_type import Bytes, Floats, WeightType
 

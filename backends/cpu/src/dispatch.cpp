@@ -1,0 +1,117 @@
+#include "dispatch.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "error.h"
+
+namespace halflap::cpu {
+
+namespace portable {
+const Kernels &kernels();
+}
+#if defined(HALFLAP_HAVE_X86)
+namespace avx2 {
+const Kernels &kernels();
+}
+namespace avx512 {
+const Kernels &kernels();
+}
+namespace avx512vnni {
+const Kernels &kernels();
+}
+#endif
+
+namespace {
+
+struct Set {
+  const char *name;
+  const Kernels &(*kernels)();
+  bool (*runs)();
+};
+
+// Best first.
+constexpr Set kSets[] = {
+#if defined(HALFLAP_HAVE_X86)
+    {"avx512vnni", avx512vnni::kernels,
+     [] {
+       return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
+     }},
+    {"avx512", avx512::kernels,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+     }},
+    {"avx2", avx2::kernels,
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+     }},
+#endif
+    {"portable", portable::kernels, [] { return true; }},
+};
+
+std::string read_cpuinfo(const char *key) {
+  std::string found;
+  if (FILE *file = fopen("/proc/cpuinfo", "r")) {
+    char line[512];
+    while (found.empty() && fgets(line, sizeof line, file)) {
+      const char *colon = strchr(line, ':');
+      if (strncmp(line, key, strlen(key)) == 0 && colon && colon[1]) found = colon + 2;
+    }
+    fclose(file);
+  }
+  while (!found.empty() && (found.back() == '\n' || found.back() == ' ')) found.pop_back();
+  return found;
+}
+
+}  // namespace
+
+const Kernels &choose_kernels() {
+  const char *wanted = getenv("HALFLAP_CPU_ISA");
+  for (const Set &set : kSets) {
+    if (wanted && *wanted) {
+      if (strcmp(wanted, set.name) != 0) continue;
+      if (!set.runs()) fail(HL_UNSUPPORTED, "HALFLAP_CPU_ISA: got '%s', want a set that this processor has", set.name);
+      return set.kernels();
+    }
+    if (set.runs()) return set.kernels();
+  }
+  std::string names;
+  for (const Set &set : kSets) names += (names.empty() ? "" : ", ") + std::string(set.name);
+  fail(HL_UNSUPPORTED, "HALFLAP_CPU_ISA: got '%.50s', want one of %s", wanted, names.c_str());
+}
+
+const char *processor_name() {
+  static const std::string name = [] {
+    const std::string found = read_cpuinfo("model name");
+    return found.empty() ? std::string("CPU") : found;
+  }();
+  return name.c_str();
+}
+
+int physical_cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed)) return 1;
+  std::set<std::string> cores;  // first listed sibling of each
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const std::string path = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list";
+    char line[128] = "";
+    if (FILE *file = fopen(path.c_str(), "r")) {
+      if (!fgets(line, sizeof line, file)) line[0] = 0;
+      fclose(file);
+    }
+    cores.insert(line[0] ? std::string(line) : std::to_string(cpu));
+  }
+  return cores.empty() ? 1 : static_cast<int>(cores.size());
+}
+
+}  // namespace halflap::cpu

@@ -1,0 +1,40 @@
+// e^x, sigmoid and tanh on lanes, to about 2 ulp; NaN in, NaN out.
+#pragma once
+#include "simd.h"
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+HALFLAP_INLINE Lanes exponential(Lanes x) {
+  // Cody and Waite's reduction x = n·ln2 + r, then the Taylor-like minimax polynomial of e^r on [-ln2/2, ln2/2].
+  const Lanes bounded = smaller(splat(88.3f), greater(splat(-87.3f), x));
+  const Lanes n = round_even(mul(bounded, splat(1.44269504f)));
+  Lanes r = fma(n, splat(-0.693359375f), bounded);
+  r = fma(n, splat(2.12194440e-4f), r);
+  Lanes p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = add(fma(p, mul(r, r), r), splat(1.0f));
+  const Lanes y = times_power(p, n);
+  return where_less(x, splat(-87.3f), zero(), where_less(splat(88.3f), x, splat(INFINITY), y));
+}
+
+HALFLAP_INLINE Lanes sigmoid(Lanes x) {
+  return div(splat(1.0f), add(splat(1.0f), exponential(sub(zero(), x))));
+}
+
+HALFLAP_INLINE Lanes tanh_lanes(Lanes x) {
+  const Lanes far = sub(splat(1.0f), div(splat(2.0f), add(exponential(add(x, x)), splat(1.0f))));
+  // Near zero 1 - 2/(e^2x + 1) loses digits: the series keeps them.
+  const Lanes s = mul(x, x);
+  Lanes p = splat(2.1869488e-2f);
+  p = fma(p, s, splat(-5.3968254e-2f));
+  p = fma(p, s, splat(1.3333333e-1f));
+  p = fma(p, s, splat(-3.3333334e-1f));
+  const Lanes near = fma(mul(p, s), x, x);
+  return where_less(s, splat(0.04f), near, far);
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA

@@ -1,0 +1,151 @@
+// Quantised weights times rounded activations.
+//
+// Output (row r, token t) is, for every type and however many tokens there are:
+//   F = 0; for each chunk of 256 ascending: { S = 0; for each block ascending: S = fma(d, float(isum), S), then the
+//   minimum's or offset's term; F = fma(activation scale, S, F) }
+// with exact integer sums `isum`, rows in the lanes. So a row's bits never depend on its neighbours or on T.
+#pragma once
+#include "formats.h"
+#include "kernels.h"
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+// 32 rows × 256 of K, in the order in which the dot products read them.
+struct alignas(64) Panel {
+  int16_t q[kChunk / 2][kPanelRows][2];
+  float d[8][kPanelRows];          // per block (Scaled256: the first only)
+  float m[8][kPanelRows];          // minus dmin, or the offset
+  int16_t mins[8][kPanelRows][2];  // integer minima of pairs of sub-blocks
+};
+static_assert(kTaskRows / kPanelRows * sizeof(Panel) <= kMatmulScratch);
+
+template <class F>
+HALFLAP_INLINE int chunk_blocks(int64_t width, int64_t chunk) {
+  return static_cast<int>(least(kChunk, width - chunk * kChunk) / F::kBlock);
+}
+
+template <class F>
+void unpack(const uint8_t *weight, int64_t row_bytes, int64_t rows, int64_t chunk, int blocks, Panel &p) {
+  for (int r = 0; r < kPanelRows; r++) {
+    alignas(64) int16_t values[kChunk], mins[16] = {};
+    if (r < rows) {
+      const uint8_t *b = weight + r * row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
+      for (int j = 0; j < blocks; j++) {
+        float d = 0, m = 0;
+        if constexpr (F::kBlock == kChunk) {
+          F::decode(b, values, mins, d, m);
+          m = -m;
+        } else {
+          F::decode(b + j * F::kBytes, values + j * 32, d, m);
+        }
+        p.d[j][r] = d;
+        p.m[j][r] = m;
+      }
+    } else {
+      memset(values, 0, sizeof values);
+      for (int j = 0; j < blocks; j++) p.d[j][r] = p.m[j][r] = 0;
+    }
+    for (int k = 0; k < blocks * F::kBlock / 2; k++) memcpy(p.q[k][r], values + 2 * k, 4);
+    if (F::kSub)
+      for (int k = 0; k < kChunk / (F::kSub ? F::kSub : 1) / 2; k++) memcpy(p.mins[k][r], mins + 2 * k, 4);
+  }
+}
+
+// N tokens × 32 rows × one chunk; y accumulates in memory between chunks.
+template <class F, int N>
+HALFLAP_INLINE void multiply(const Panel &p, int blocks, const Chunk *const *x, float *const *y, int64_t rows, bool first) {
+  Lanes s[N][2];
+  for (int n = 0; n < N; n++) s[n][0] = s[n][1] = zero();
+  for (int b = 0; b < blocks; b++) {
+    Ints sums[N][2];
+    for (int n = 0; n < N; n++) sums[n][0] = sums[n][1] = zero_ints();
+    const int from = b * F::kBlock / 2;
+    for (int k = from; k < from + F::kBlock / 2; k++)
+      for (int n = 0; n < N; n++) {
+        const Ints pair = splat_pair(x[n]->wide + 2 * k);
+        sums[n][0] = dot_pairs(sums[n][0], p.q[k][0], pair);
+        sums[n][1] = dot_pairs(sums[n][1], p.q[k][16], pair);
+      }
+    for (int n = 0; n < N; n++)
+      for (int i = 0; i < 2; i++) {
+        s[n][i] = fma(load(p.d[b] + 16 * i), to_float(sums[n][i]), s[n][i]);
+        if (F::kOffset) s[n][i] = fma(load(p.m[b] + 16 * i), splat(x[n]->sums32[b]), s[n][i]);
+      }
+  }
+  for (int n = 0; n < N; n++)
+    for (int i = 0; i < 2; i++) {
+      if (F::kSub) {
+        Ints sums = zero_ints();
+        const int16_t *of = F::kSub == 16 ? x[n]->sums16 : x[n]->sums32;
+        for (int k = 0; k < kChunk / (F::kSub ? F::kSub : 1) / 2; k++)
+          sums = dot_pairs(sums, p.mins[k][16 * i], splat_pair(of + 2 * k));
+        s[n][i] = fma(load(p.m[0] + 16 * i), to_float(sums), s[n][i]);
+      }
+      const int64_t valid = least(kLanes, rows - 16 * i);
+      if (valid <= 0) continue;
+      const Lanes before = first ? zero() : load_some(y[n] + 16 * i, valid);
+      store_some(y[n] + 16 * i, fma(splat(x[n]->scale), s[n][i], before), valid);
+    }
+}
+
+#if defined(__AVX512F__)
+constexpr int kTokenTile = 6;
+#else
+constexpr int kTokenTile = 2;
+#endif
+
+HALFLAP_INLINE int64_t source_row(const MatmulTask &task, int64_t t) { return task.gather ? task.gather[t] : t; }
+
+template <class F, int N>
+void multiply_tile(const MatmulTask &task, const Panel *panels, int64_t t, int64_t chunk, int blocks) {
+  const Chunk *x[N];
+  for (int n = 0; n < N; n++) x[n] = static_cast<const Chunk *>(task.x) + source_row(task, t + n) * task.x_stride + chunk;
+  for (int64_t r = 0; r < task.rows; r += kPanelRows) {
+    float *y[N];
+    for (int n = 0; n < N; n++) y[n] = task.y + (t + n) * task.y_stride + r;
+    multiply<F, N>(panels[r / kPanelRows], blocks, x, y, task.rows - r, chunk == 0);
+  }
+}
+
+HALFLAP_INLINE void add_bias(const MatmulTask &task) {
+  if (!task.bias) return;
+  for (int64_t t = 0; t < task.tokens; t++)
+    for_lanes(task.rows, [&](int64_t r, int64_t n) {
+      float *y = task.y + t * task.y_stride + r;
+      store_some(y, add(load_some(y, n), load_some(task.bias + r, n)), n);
+    });
+}
+
+template <class F>
+void matmul_panels(const MatmulTask &task) {
+  Panel *panels = reinterpret_cast<Panel *>(task.scratch);  // (rows / 32)
+  for (int64_t c = 0; c < chunks(task.width); c++) {
+    const int blocks = chunk_blocks<F>(task.width, c);
+    for (int64_t r = 0; r < task.rows; r += kPanelRows)
+      unpack<F>(task.weight + r * task.row_bytes, task.row_bytes, task.rows - r, c, blocks, panels[r / kPanelRows]);
+    int64_t t = 0;
+    for (; t + kTokenTile <= task.tokens; t += kTokenTile) multiply_tile<F, kTokenTile>(task, panels, t, c, blocks);
+    for (; t < task.tokens; t++) multiply_tile<F, 1>(task, panels, t, c, blocks);
+  }
+  add_bias(task);
+}
+
+template <class F>
+void dequantize_row(const uint8_t *row, int64_t width, float *y) {
+  alignas(64) int16_t values[kChunk], mins[16] = {};
+  for (int64_t k = 0; k < width; k += F::kBlock, row += F::kBytes) {
+    float d = 0, m = 0;
+    if constexpr (F::kBlock == kChunk) {
+      F::decode(row, values, mins, d, m);
+      for (int i = 0; i < kChunk; i++) {
+        const float least_value = F::kSub ? m * static_cast<float>(mins[i / (F::kSub ? F::kSub : 1)]) : 0.0f;
+        y[k + i] = d * static_cast<float>(values[i]) - least_value;
+      }
+    } else {
+      F::decode(row, values, d, m);
+      for (int i = 0; i < 32; i++) y[k + i] = d * static_cast<float>(values[i]) + m;
+    }
+  }
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA

@@ -1,0 +1,64 @@
+// Root mean square norms, and the rounding of activations that quantised weights meet.
+#include "simd.h"
+#include "table.h"
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+static void rms_norm(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps) {
+  for (int64_t g = 0; g < groups; g++, x += width, y += width) {
+    Lanes squares = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      const Lanes v = load_some(x + i, n);
+      squares = fma(v, v, squares);
+    });
+    const float mean = sum(squares) / static_cast<float>(width);
+    const Lanes factor = splat(1.0f / std::sqrt(mean + eps));
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      Lanes v = mul(load_some(x + i, n), factor);
+      if (weight) v = mul(v, load_some(weight + i, n));
+      store_some(y + i, v, n);
+    });
+  }
+}
+
+static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
+  alignas(64) float padded[kChunk];
+  if (n < kChunk) {
+    memset(padded, 0, sizeof padded);
+    memcpy(padded, x, static_cast<size_t>(n) * 4);
+    x = padded;
+  }
+  Ints magnitudes = zero_ints();
+  for (int i = 0; i < kChunk; i += kLanes) magnitudes = greater_magnitude(magnitudes, load(x + i));
+  const float peak = bits_to_float(static_cast<uint32_t>(highest(magnitudes)));
+  y.scale = peak / 127.0f;
+  if (!(peak < INFINITY) || y.scale == 0.0f) {  // NaN and infinity spoil the whole chunk, as they should
+    memset(static_cast<void *>(&y), 0, sizeof y);
+    y.scale = peak < INFINITY ? 0.0f : NAN;
+    return;
+  }
+  const Lanes scale = splat(y.scale), top = splat(127.0f), bottom = splat(-127.0f);
+  alignas(64) int32_t q[kLanes];
+  for (int i = 0; i < kChunk; i += kLanes) {
+    store_ints(q, round_to_ints(smaller(top, greater(bottom, div(load(x + i), scale)))));
+    int total = 0;
+    for (int j = 0; j < kLanes; j++) {
+      y.q[i + j] = static_cast<int8_t>(q[j]);
+      y.wide[i + j] = static_cast<int16_t>(q[j]);
+      total += q[j];
+    }
+    y.sums16[i / 16] = static_cast<int16_t>(total);
+  }
+  for (int j = 0; j < 8; j++) y.sums32[j] = static_cast<int16_t>(y.sums16[2 * j] + y.sums16[2 * j + 1]);
+}
+
+static void quantize(const float *x, int64_t width, Chunk *y) {
+  for (int64_t k = 0; k < width; k += kChunk) quantize_chunk(x + k, least(kChunk, width - k), y[k / kChunk]);
+}
+
+void fill_norm(Kernels &k) {
+  k.rms_norm = rms_norm;
+  k.quantize = quantize;
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA

@@ -1,0 +1,361 @@
+// Sixteen float lanes, whatever the instruction set: kernels are written once and compiled once per set.
+// Every operation is exact or correctly rounded and every reduction is one fixed tree, so that the order of arithmetic
+// never depends on how work was cut.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define HALFLAP_INLINE inline __attribute__((always_inline))
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+constexpr int kLanes = 16;
+
+HALFLAP_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+HALFLAP_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+HALFLAP_INLINE uint16_t load16(const void *p) {
+  uint16_t v;
+  memcpy(&v, p, 2);
+  return v;
+}
+
+HALFLAP_INLINE int32_t load32(const void *p) {
+  int32_t v;
+  memcpy(&v, p, 4);
+  return v;
+}
+
+HALFLAP_INLINE float bits_to_float(uint32_t bits) {
+  float v;
+  memcpy(&v, &bits, 4);
+  return v;
+}
+
+HALFLAP_INLINE uint32_t float_to_bits(float v) {
+  uint32_t bits;
+  memcpy(&bits, &v, 4);
+  return bits;
+}
+
+HALFLAP_INLINE float half_to_float(uint16_t h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h);
+#else
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 1023;
+  if (exponent == 31) return bits_to_float(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent) return bits_to_float(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float tiny = static_cast<float>(mantissa) * 5.9604644775390625e-08f;  // 2^-24
+  return sign ? -tiny : tiny;
+#endif
+}
+
+HALFLAP_INLINE uint16_t float_to_half(float v) {
+#if defined(__F16C__)
+  return static_cast<uint16_t>(_cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  const uint32_t bits = float_to_bits(v), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
+  if (magnitude >= 0x47800000) return static_cast<uint16_t>(sign | 0x7c00);
+  if (magnitude < 0x38800000) {  // subnormal half: let float addition do the rounding
+    const float shifted = bits_to_float(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (float_to_bits(shifted) - 0x3f000000u));
+  }
+  const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+#endif
+}
+
+HALFLAP_INLINE float bfloat_to_float(uint16_t h) { return bits_to_float(static_cast<uint32_t>(h) << 16); }
+
+HALFLAP_INLINE uint16_t float_to_bfloat(float v) {
+  const uint32_t bits = float_to_bits(v);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 64);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+#if defined(__AVX512F__)
+
+struct Lanes {
+  __m512 v;
+};
+struct Ints {
+  __m512i v;
+};
+
+HALFLAP_INLINE Lanes load(const float *p) { return {_mm512_loadu_ps(p)}; }
+HALFLAP_INLINE void store(float *p, Lanes a) { _mm512_storeu_ps(p, a.v); }
+HALFLAP_INLINE Lanes splat(float x) { return {_mm512_set1_ps(x)}; }
+HALFLAP_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
+HALFLAP_INLINE Lanes add(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes sub(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes mul(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes div(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+// If either is NaN the second argument is returned: pass the data second to let NaN through.
+HALFLAP_INLINE Lanes greater(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
+HALFLAP_INLINE Lanes round_even(Lanes a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+// condition < bound ? yes : no
+HALFLAP_INLINE Lanes where_less(Lanes a, Lanes bound, Lanes yes, Lanes no) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, bound.v, _CMP_LT_OQ), no.v, yes.v)};
+}
+// a · 2^n for whole n in [-126, 127]
+HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
+  const __m512i e = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
+  return {_mm512_mul_ps(a.v, _mm512_castsi512_ps(e))};
+}
+HALFLAP_INLINE Lanes from_half(const uint16_t *p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p))}; }
+HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+HALFLAP_INLINE Ints zero_ints() { return {_mm512_setzero_si512()}; }
+HALFLAP_INLINE Lanes to_float(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
+HALFLAP_INLINE Ints load_ints(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
+// c + a's two int16 · b's two int16 in every 32-bit lane
+HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
+#if defined(__AVX512VNNI__)
+  return {_mm512_dpwssd_epi32(c.v, _mm512_loadu_si512(a), b.v)};
+#else
+  return {_mm512_add_epi32(c.v, _mm512_madd_epi16(_mm512_loadu_si512(a), b.v))};
+#endif
+}
+HALFLAP_INLINE Ints splat_pair(const int16_t *p) { return {_mm512_set1_epi32(load32(p))}; }
+// Bits of the magnitudes: integers order them and keep NaN above infinity.
+HALFLAP_INLINE Ints greater_magnitude(Ints a, Lanes b) {
+  return {_mm512_max_epi32(a.v, _mm512_and_si512(_mm512_castps_si512(b.v), _mm512_set1_epi32(0x7fffffff)))};
+}
+HALFLAP_INLINE void store_ints(int32_t *p, Ints a) { _mm512_storeu_si512(p, a.v); }
+HALFLAP_INLINE Ints round_to_ints(Lanes a) { return {_mm512_cvtps_epi32(a.v)}; }
+
+#elif defined(__AVX2__)
+
+struct Lanes {
+  __m256 a, b;
+};
+struct Ints {
+  __m256i a, b;
+};
+
+HALFLAP_INLINE Lanes load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+HALFLAP_INLINE void store(float *p, Lanes x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+HALFLAP_INLINE Lanes splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+HALFLAP_INLINE Lanes zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+HALFLAP_INLINE Lanes add(Lanes x, Lanes y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes sub(Lanes x, Lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes mul(Lanes x, Lanes y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes div(Lanes x, Lanes y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes fma(Lanes x, Lanes y, Lanes z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+HALFLAP_INLINE Lanes greater(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes smaller(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+HALFLAP_INLINE Lanes round_even(Lanes x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
+HALFLAP_INLINE Lanes where_less(Lanes x, Lanes bound, Lanes yes, Lanes no) {
+  return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, bound.a, _CMP_LT_OQ)),
+          _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, bound.b, _CMP_LT_OQ))};
+}
+HALFLAP_INLINE __m256 power(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+HALFLAP_INLINE Lanes times_power(Lanes x, Lanes n) {
+  return {_mm256_mul_ps(x.a, power(n.a)), _mm256_mul_ps(x.b, power(n.b))};
+}
+HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
+}
+HALFLAP_INLINE __m256 widen_bfloat(const uint16_t *p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) { return {widen_bfloat(p), widen_bfloat(p + 8)}; }
+HALFLAP_INLINE Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+HALFLAP_INLINE Lanes to_float(Ints x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+HALFLAP_INLINE Ints load_ints(const int32_t *p) {
+  return {_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))};
+}
+HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
+  const __m256i *w = static_cast<const __m256i *>(a);
+  return {_mm256_add_epi32(c.a, _mm256_madd_epi16(_mm256_loadu_si256(w), b.a)),
+          _mm256_add_epi32(c.b, _mm256_madd_epi16(_mm256_loadu_si256(w + 1), b.b))};
+}
+HALFLAP_INLINE Ints splat_pair(const int16_t *p) {
+  const __m256i pair = _mm256_set1_epi32(load32(p));
+  return {pair, pair};
+}
+HALFLAP_INLINE Ints greater_magnitude(Ints x, Lanes y) {
+  const __m256i mask = _mm256_set1_epi32(0x7fffffff);
+  return {_mm256_max_epi32(x.a, _mm256_and_si256(_mm256_castps_si256(y.a), mask)),
+          _mm256_max_epi32(x.b, _mm256_and_si256(_mm256_castps_si256(y.b), mask))};
+}
+HALFLAP_INLINE void store_ints(int32_t *p, Ints x) {
+  _mm256_storeu_si256((__m256i *)p, x.a);
+  _mm256_storeu_si256((__m256i *)(p + 8), x.b);
+}
+HALFLAP_INLINE Ints round_to_ints(Lanes x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+#else
+
+struct Lanes {
+  float v[kLanes];
+};
+struct Ints {
+  int32_t v[kLanes];
+};
+
+template <class F>
+HALFLAP_INLINE Lanes each(F f) {
+  Lanes r;
+  for (int i = 0; i < kLanes; i++) r.v[i] = f(i);
+  return r;
+}
+template <class F>
+HALFLAP_INLINE Ints each_int(F f) {
+  Ints r;
+  for (int i = 0; i < kLanes; i++) r.v[i] = f(i);
+  return r;
+}
+
+HALFLAP_INLINE Lanes load(const float *p) {
+  Lanes r;
+  memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+HALFLAP_INLINE void store(float *p, Lanes a) { memcpy(p, a.v, sizeof a.v); }
+HALFLAP_INLINE Lanes splat(float x) {
+  return each([=](int) { return x; });
+}
+HALFLAP_INLINE Lanes zero() { return splat(0.0f); }
+HALFLAP_INLINE Lanes add(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+HALFLAP_INLINE Lanes sub(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+HALFLAP_INLINE Lanes mul(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+HALFLAP_INLINE Lanes div(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] / b.v[i]; });
+}
+// Two roundings: std::fma without the instruction is a slow library call, and bits need to match within a set only.
+HALFLAP_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
+  return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+}
+HALFLAP_INLINE Lanes greater(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+HALFLAP_INLINE Lanes smaller(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+HALFLAP_INLINE Lanes round_even(Lanes a) {
+  return each([&](int i) { return std::nearbyint(a.v[i]); });
+}
+HALFLAP_INLINE Lanes where_less(Lanes a, Lanes bound, Lanes yes, Lanes no) {
+  return each([&](int i) { return a.v[i] < bound.v[i] ? yes.v[i] : no.v[i]; });
+}
+HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
+  // A NaN's conversion to int is undefined: its product is NaN whatever the power.
+  return each([&](int i) {
+    const int e = n.v[i] == n.v[i] ? static_cast<int>(n.v[i]) : 0;
+    return a.v[i] * bits_to_float(static_cast<uint32_t>(e + 127) << 23);
+  });
+}
+HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
+  return each([&](int i) { return half_to_float(load16(p + i)); });
+}
+HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
+  return each([&](int i) { return bfloat_to_float(load16(p + i)); });
+}
+HALFLAP_INLINE Ints zero_ints() {
+  return each_int([](int) { return 0; });
+}
+HALFLAP_INLINE Lanes to_float(Ints a) {
+  return each([&](int i) { return static_cast<float>(a.v[i]); });
+}
+HALFLAP_INLINE Ints load_ints(const int32_t *p) {
+  Ints r;
+  memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
+  int16_t w[2 * kLanes], x[2 * kLanes];
+  memcpy(w, a, sizeof w);
+  memcpy(x, b.v, sizeof x);
+  return each_int([&](int i) { return c.v[i] + w[2 * i] * x[2 * i] + w[2 * i + 1] * x[2 * i + 1]; });
+}
+HALFLAP_INLINE Ints splat_pair(const int16_t *p) {
+  const int32_t pair = load32(p);
+  return each_int([=](int) { return pair; });
+}
+HALFLAP_INLINE Ints greater_magnitude(Ints a, Lanes b) {
+  return each_int([&](int i) {
+    const int32_t bits = static_cast<int32_t>(float_to_bits(b.v[i]) & 0x7fffffff);
+    return a.v[i] > bits ? a.v[i] : bits;
+  });
+}
+HALFLAP_INLINE void store_ints(int32_t *p, Ints a) { memcpy(p, a.v, sizeof a.v); }
+HALFLAP_INLINE Ints round_to_ints(Lanes a) {
+  return each_int([&](int i) { return static_cast<int32_t>(std::nearbyint(a.v[i])); });
+}
+
+#endif
+
+// -- what follows is the same for every set ---------------------------------------------------------------------------
+
+HALFLAP_INLINE Lanes load_first(const float *p, int64_t n) {  // the rest reads as zero
+  float t[kLanes] = {};
+  for (int64_t i = 0; i < n; i++) t[i] = p[i];
+  return load(t);
+}
+
+HALFLAP_INLINE void store_first(float *p, Lanes a, int64_t n) {
+  float t[kLanes];
+  store(t, a);
+  for (int64_t i = 0; i < n; i++) p[i] = t[i];
+}
+
+HALFLAP_INLINE float sum(Lanes a) {
+  float t[kLanes];
+  store(t, a);
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; i++) t[i] += t[i + half];
+  return t[0];
+}
+
+HALFLAP_INLINE float highest(Lanes a) {  // NaN lanes are passed over or not, but always alike
+  float t[kLanes];
+  store(t, a);
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
+}
+
+HALFLAP_INLINE int32_t highest(Ints a) {
+  int32_t t[kLanes];
+  store_ints(t, a);
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
+}
+
+// f(index, count) over `n` elements in steps of 16; the last step may be shorter.
+template <class F>
+HALFLAP_INLINE void for_lanes(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, static_cast<int64_t>(kLanes));
+  if (i < n) f(i, n - i);
+}
+
+HALFLAP_INLINE Lanes load_some(const float *p, int64_t n) { return n == kLanes ? load(p) : load_first(p, n); }
+HALFLAP_INLINE void store_some(float *p, Lanes a, int64_t n) { n == kLanes ? store(p, a) : store_first(p, a, n); }
+
+}  // namespace halflap::cpu::HALFLAP_ISA

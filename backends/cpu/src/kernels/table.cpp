@@ -1,0 +1,25 @@
+// The finished table of this instruction set.
+#include "table.h"
+
+#define HALFLAP_TEXT(x) #x
+#define HALFLAP_NAME(x) HALFLAP_TEXT(x)
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+const Kernels &kernels() {
+  static const Kernels made = [] {
+    Kernels k{};
+    k.name = HALFLAP_NAME(HALFLAP_ISA);
+    fill_matmul_quant(k);
+    fill_matmul_float(k);
+    fill_norm(k);
+    fill_glu(k);
+    fill_elementwise(k);
+    fill_rope(k);
+    fill_attention(k);
+    return k;
+  }();
+  return made;
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA

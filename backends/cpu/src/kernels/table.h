@@ -1,0 +1,15 @@
+// Each file of kernels puts its functions into the set's table.
+#pragma once
+#include "kernels.h"
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+void fill_matmul_quant(Kernels &k);
+void fill_matmul_float(Kernels &k);
+void fill_norm(Kernels &k);
+void fill_glu(Kernels &k);
+void fill_elementwise(Kernels &k);
+void fill_rope(Kernels &k);
+void fill_attention(Kernels &k);
+
+}  // namespace halflap::cpu::HALFLAP_ISA

@@ -1,0 +1,125 @@
+// attention: stores this step's K and V, then every (tile of tokens, KV head) is a task.
+#include "ops.h"
+
+namespace halflap::cpu {
+
+namespace {
+
+struct Attention : Call {
+  int q, k, v, sinks, y;
+  int64_t heads, kv_heads, head_dim, v_head_dim, window;
+  int group, layer;
+  float scale, softcap;
+
+  void store(const Run &run, const KvLayer &l) const {
+    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
+    for (int64_t s = 0; s < run.step.sequences; s++) {
+      const int64_t begin = run.step.seq_start[s], count = run.step.seq_start[s + 1] - begin;
+      run.for_rows(count, (l.k_width + l.v_width) * 4, [&](int64_t i, int) {
+        const int64_t local = run.step.index[begin + i] - g.first_token[s];
+        const int32_t block = g.blocks[g.table_start[s] + local / kBlockTokens];
+        run.k.store_kv(l, block, local % kBlockTokens, run.floats(k) + (begin + i) * l.k_width,
+                       run.floats(v) + (begin + i) * l.v_width);
+      });
+    }
+  }
+
+  void run(const Run &run) const override {
+    const KvLayer &l = run.state.layer(group, layer);
+    if (k >= 0) store(run, l);
+    const int64_t at_once = attention_tokens(heads / kv_heads);
+    struct Tile {
+      int64_t sequence, begin, end;
+    };
+    std::vector<Tile> tiles;
+    for (int64_t s = 0; s < run.step.sequences; s++)
+      for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once)
+        tiles.push_back({s, t, t + at_once < end ? t + at_once : end});
+    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
+    const int64_t shared = heads / kv_heads, count = static_cast<int64_t>(tiles.size());
+    run.pool.run(count * kv_heads, run.threads, [&](int64_t i, int worker) {
+      const Tile &tile = tiles[static_cast<size_t>(count - 1 - i / kv_heads)];  // the longest rows first
+      const int64_t head = i % kv_heads;
+      AttentionTask task{};
+      task.q_stride = heads * head_dim;
+      task.q = run.floats(q) + tile.begin * task.q_stride + head * shared * head_dim;
+      task.y_stride = heads * v_head_dim;
+      task.y = run.floats(y) + tile.begin * task.y_stride + head * shared * v_head_dim;
+      task.tokens = tile.end - tile.begin;
+      task.heads = shared;
+      task.head_dim = head_dim;
+      task.v_head_dim = v_head_dim;
+      task.index = run.step.index + tile.begin;
+      task.blocks = g.blocks + g.table_start[tile.sequence];
+      task.first_token = g.first_token[tile.sequence];
+      task.layer = l;
+      task.k_row = head * head_dim;
+      task.v_column = head * v_head_dim;
+      task.scale = scale;
+      task.softcap = softcap;
+      task.window = window;
+      task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
+      task.scratch = reinterpret_cast<float *>(run.scratch(worker));
+      run.k.attend(task);
+    });
+  }
+};
+
+}  // namespace
+
+void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 4, 1);
+  auto call = std::make_unique<Attention>();
+  call->heads = in.integer("heads");
+  call->kv_heads = in.integer("kv_heads");
+  call->head_dim = in.integer("head_dim");
+  call->v_head_dim = in.integer("v_head_dim");
+  call->window = in.integer("window");
+  call->scale = static_cast<float>(in.number("scale"));
+  call->softcap = static_cast<float>(in.number("softcap"));
+  const std::string &group = in.text("group");
+  const int64_t layer = in.integer("layer");
+  in.no_more();
+
+  call->q = in.input(0);
+  call->k = in.input(1);
+  call->v = in.input(2);
+  call->sinks = in.input(3);
+  call->y = in.output();
+  in.want_activation(call->q);
+  in.want_activation(call->y);
+  const auto positive = [&](const char *what, int64_t n) { in.want(n > 0 && n <= 65536, what, n, 65536); };
+  positive("heads", call->heads);
+  positive("kv_heads", call->kv_heads);
+  positive("head_dim", call->head_dim);
+  positive("v_head_dim", call->v_head_dim);
+  in.want(call->heads % call->kv_heads == 0, "heads per KV head", call->heads, call->kv_heads);
+  in.want(call->window >= 0, "window", call->window, 0);
+  const Value &q = in.value(call->q), &y = in.value(call->y);
+  in.want(q.dims[0] == HL_DIM_T && y.dims[0] == HL_DIM_T, "rows", q.dims[0], HL_DIM_T);
+  in.want(width(q) == call->heads * call->head_dim, "width of q", width(q), call->heads * call->head_dim);
+  in.want(width(y) == call->heads * call->v_head_dim, "width of the result", width(y), call->heads * call->v_head_dim);
+  in.want((call->k < 0) == (call->v < 0), "k and v given", call->k >= 0, call->v >= 0);
+  call->group = graph.group(group);
+  if (call->group < 0) fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's", group.c_str());
+  const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(call->group)].layers;
+  in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
+  call->layer = static_cast<int>(layer);
+  const Layer &rows = layers[static_cast<size_t>(layer)];
+  in.want(rows.k_width == call->kv_heads * call->head_dim, "width of K rows", rows.k_width, call->kv_heads * call->head_dim);
+  in.want(rows.v_width == call->kv_heads * call->v_head_dim, "width of V rows", rows.v_width,
+          call->kv_heads * call->v_head_dim);
+  for (const auto &[v, wide] : {std::pair{call->k, rows.k_width}, std::pair{call->v, rows.v_width}}) {
+    if (v < 0) continue;
+    in.want_activation(v);
+    in.want(in.value(v).dims[0] == HL_DIM_T, "rows of k and v", in.value(v).dims[0], HL_DIM_T);
+    in.want(width(in.value(v)) == wide, "width of k and v", width(in.value(v)), wide);
+  }
+  in.want_vector(call->sinks, call->heads);
+  if (!plan) return;
+  plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
+  const std::vector<int> reads{call->q, call->k, call->v, call->sinks}, writes{call->y};
+  plan->add(std::move(call), reads, writes);
+}
+
+}  // namespace halflap::cpu

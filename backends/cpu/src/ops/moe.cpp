@@ -1,0 +1,228 @@
+// route and moe: tokens are grouped by expert, so that each chosen expert's weights are read once a step.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "matmul.h"
+#include "ops.h"
+
+namespace halflap::cpu {
+
+namespace {
+
+enum class Gating { softmax, sigmoid, softmax_chosen };
+
+// In place; like the definition: exponentials of the distance to the highest, over their sum.
+void softmax(float *x, int64_t n) {
+  float top = -INFINITY, total = 0;
+  for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+  for (int64_t i = 0; i < n; i++) total += x[i] = std::exp(x[i] - top);
+  for (int64_t i = 0; i < n; i++) x[i] /= total;
+}
+
+struct Route : Call {
+  int logits, bias, ids, weights;
+  int64_t experts, used;
+  Gating gating;
+  bool normalize;
+  float scale;
+
+  void run(const Run &run) const override {
+    const float *shift = bias < 0 ? nullptr : run.floats(bias);
+    run.for_rows(run.rows(logits), experts * 16, [&](int64_t t, int worker) {
+      float *score = reinterpret_cast<float *>(run.scratch(worker)), *choice = score + experts;
+      memcpy(score, run.floats(logits) + t * experts, static_cast<size_t>(experts) * 4);
+      if (gating == Gating::softmax) softmax(score, experts);
+      if (gating == Gating::sigmoid)
+        for (int64_t e = 0; e < experts; e++) score[e] = 1.0f / (1.0f + std::exp(-score[e]));
+      for (int64_t e = 0; e < experts; e++) choice[e] = shift ? score[e] + shift[e] : score[e];
+      int32_t *id = run.ints(ids) + t * used;
+      float *weight = run.floats(weights) + t * used;
+      for (int64_t u = 0; u < used; u++) {
+        int64_t best = -1;  // NaN last, as numpy sorts
+        for (int64_t e = 0; e < experts; e++) {
+          if (std::find(id, id + u, static_cast<int32_t>(e)) != id + u) continue;
+          if (best < 0 || choice[e] > choice[best] || (std::isnan(choice[best]) && !std::isnan(choice[e]))) best = e;
+        }
+        id[u] = static_cast<int32_t>(best);
+        weight[u] = score[best];
+      }
+      if (gating == Gating::softmax_chosen) softmax(weight, used);
+      float total = 0;
+      for (int64_t u = 0; u < used; u++) total += weight[u];
+      for (int64_t u = 0; u < used; u++) weight[u] = (normalize ? weight[u] / total : weight[u]) * scale;
+    });
+  }
+};
+
+struct Moe : Call {
+  int x, ids, weights, gate, up, down, y;
+  int rounded;         // Chunks of x, or -1
+  int hidden, hidden_up, hidden_rounded, parts, source;  // the plan's buffers
+  Activation activation;
+  int64_t experts, used, wide, inner;
+  Type in_type, up_type, out_type;
+
+  MatmulTask task(const Run &run, int weight, Type type, int64_t expert, int64_t rows, int64_t columns) const {
+    MatmulTask t{};
+    t.row_bytes = row_bytes(type, columns);
+    t.weight = run.bytes(weight) + expert * rows * t.row_bytes;
+    t.rows = rows;
+    t.width = columns;
+    t.y_stride = rows;
+    return t;
+  }
+
+  void run(const Run &run) const override {
+    const int64_t tokens = run.rows(x), pairs = tokens * used;
+    if (pairs == 0) return;
+    const int32_t *id = run.ints(ids);
+    for (int64_t i = 0; i < pairs; i++)
+      if (id[i] < 0 || id[i] >= experts)
+        fail(HL_INVALID, "expert of op moe: got %d, want 0 to %lld", id[i], static_cast<long long>(experts - 1));
+
+    // Slots: (token, place) pairs ordered by expert. token_of[slot], slot_of[pair].
+    std::vector<int64_t> begin(static_cast<size_t>(experts) + 1);
+    for (int64_t i = 0; i < pairs; i++) begin[static_cast<size_t>(id[i]) + 1]++;
+    for (size_t e = 0; e < static_cast<size_t>(experts); e++) begin[e + 1] += begin[e];
+    int32_t *token_of = run.ints(source), *slot_of = token_of + pairs;
+    {
+      std::vector<int64_t> next(begin.begin(), begin.end() - 1);
+      for (int64_t i = 0; i < pairs; i++) {
+        const int64_t slot = next[static_cast<size_t>(id[i])]++;
+        token_of[slot] = static_cast<int32_t>(i / used);
+        slot_of[i] = static_cast<int32_t>(slot);
+      }
+    }
+
+    std::vector<MatmulJob> jobs;
+    for (int64_t e = 0; e < experts; e++) {
+      const int64_t from = begin[static_cast<size_t>(e)], count = begin[static_cast<size_t>(e) + 1] - from;
+      if (count == 0) continue;
+      for (bool is_up : {false, true}) {
+        const Type type = is_up ? up_type : in_type;
+        MatmulTask t = task(run, is_up ? up : gate, type, e, inner, wide);
+        t.x = is_quantised(type) ? static_cast<const void *>(run.chunks(rounded)) : run.floats(x);
+        t.x_stride = is_quantised(type) ? chunks(wide) : wide;
+        t.gather = token_of + from;
+        t.tokens = count;
+        t.y = run.floats(is_up ? hidden_up : hidden) + from * inner;
+        jobs.push_back({type, t});
+      }
+    }
+    run_matmuls(run, jobs);
+
+    run.for_rows(pairs, inner, [&](int64_t slot, int) {
+      float *h = run.floats(hidden) + slot * inner;
+      run.k.glu(activation, h, run.floats(hidden_up) + slot * inner, h, inner);
+      if (hidden_rounded >= 0) run.k.quantize(h, inner, run.chunks(hidden_rounded) + slot * chunks(inner));
+    });
+
+    jobs.clear();
+    for (int64_t e = 0; e < experts; e++) {
+      const int64_t from = begin[static_cast<size_t>(e)], count = begin[static_cast<size_t>(e) + 1] - from;
+      if (count == 0) continue;
+      MatmulTask t = task(run, down, out_type, e, wide, inner);
+      t.x = is_quantised(out_type) ? static_cast<const void *>(run.chunks(hidden_rounded) + from * chunks(inner))
+                                   : run.floats(hidden) + from * inner;
+      t.x_stride = is_quantised(out_type) ? chunks(inner) : inner;
+      t.tokens = count;
+      t.y = run.floats(parts) + from * wide;
+      jobs.push_back({out_type, t});
+    }
+    run_matmuls(run, jobs);
+
+    run.for_rows(tokens, wide * used, [&](int64_t t, int) {  // in router order
+      float *to = run.floats(y) + t * wide;
+      memset(to, 0, static_cast<size_t>(wide) * 4);
+      for (int64_t u = t * used; u < (t + 1) * used; u++)
+        run.k.accumulate(run.floats(parts) + slot_of[u] * wide, run.floats(weights)[u], to, wide);
+    });
+  }
+};
+
+}  // namespace
+
+void bind_route(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 2, 2);
+  auto call = std::make_unique<Route>();
+  call->used = in.integer("used");
+  const std::string &gating = in.text("gating");
+  call->normalize = in.integer("normalize") != 0;
+  call->scale = static_cast<float>(in.number("scale"));
+  in.no_more();
+  call->logits = in.input(0);
+  call->bias = in.input(1);
+  call->ids = in.output(0);
+  call->weights = in.output(1);
+  in.want_activation(call->logits);
+  call->experts = width(in.value(call->logits));
+  in.want_vector(call->bias, call->experts);
+  in.want(call->used > 0 && call->used <= call->experts, "experts used", call->used, call->experts);
+  const Value &ids = in.value(call->ids), &weights = in.value(call->weights);
+  in.want(ids.type == Type::I32 && width(ids) == call->used, "width of ids", width(ids), call->used);
+  in.want(weights.type == Type::F32 && width(weights) == call->used, "width of weights", width(weights), call->used);
+  in.want(ids.dims[0] == in.value(call->logits).dims[0] && weights.dims[0] == ids.dims[0], "rows", ids.dims[0],
+          in.value(call->logits).dims[0]);
+  if (gating == "softmax")
+    call->gating = Gating::softmax;
+  else if (gating == "sigmoid")
+    call->gating = Gating::sigmoid;
+  else if (gating == "softmax_chosen")
+    call->gating = Gating::softmax_chosen;
+  else
+    fail(HL_UNSUPPORTED, "gating of op route: got '%.50s', want 'softmax', 'sigmoid' or 'softmax_chosen'", gating.c_str());
+  if (!plan) return;
+  plan->need_worker(2 * call->experts * 4);
+  const std::vector<int> reads{call->logits, call->bias}, writes{call->ids, call->weights};
+  plan->add(std::move(call), reads, writes);
+}
+
+void bind_moe(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 6, 6, 1);
+  auto call = std::make_unique<Moe>();
+  call->activation = read_activation(in);
+  in.no_more();
+  call->x = in.input(0);
+  call->ids = in.input(1);
+  call->weights = in.input(2);
+  call->gate = in.input(3);
+  call->up = in.input(4);
+  call->down = in.input(5);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->weights);
+  in.want_activation(call->y);
+  in.want_same_shape(call->x, call->y);
+  for (int v : {call->gate, call->up, call->down}) in.want_matrix(v, 3);
+  const Value &x = in.value(call->x), &ids = in.value(call->ids), &gate = in.value(call->gate), &down = in.value(call->down);
+  in.want(ids.type == Type::I32 && ids.dims[0] == x.dims[0], "rows of ids", ids.dims[0], x.dims[0]);
+  in.want_same_shape(call->gate, call->up);
+  in.want(in.value(call->weights).dims == ids.dims, "width of weights", width(in.value(call->weights)), width(ids));
+  call->experts = gate.dims[0];
+  call->inner = gate.dims[1];
+  call->wide = gate.dims[2];
+  call->used = width(ids);
+  in.want(width(x) == call->wide, "width of x", width(x), call->wide);
+  in.want(down.dims[0] == call->experts && down.dims[1] == call->wide && down.dims[2] == call->inner, "rows of down",
+          down.dims[1], call->wide);
+  call->in_type = gate.type;
+  call->up_type = in.value(call->up).type;
+  call->out_type = down.type;
+  if (!plan) return;
+  const bool rounds = is_quantised(call->in_type) || is_quantised(call->up_type);
+  call->rounded = rounds ? plan->rounded(call->x) : -1;
+  const int64_t pairs = plan->most_rows(call->x) * call->used;
+  call->hidden = plan->buffer(pairs * call->inner * 4);
+  call->hidden_up = plan->buffer(pairs * call->inner * 4);
+  call->hidden_rounded =
+      is_quantised(call->out_type) ? plan->buffer(pairs * chunks(call->inner) * static_cast<int64_t>(sizeof(Chunk))) : -1;
+  call->parts = plan->buffer(pairs * call->wide * 4);
+  call->source = plan->buffer(pairs * 8);
+  plan->need_worker(kMatmulScratch);
+  const std::vector<int> reads{call->x, call->ids, call->weights, call->rounded},
+      writes{call->y, call->hidden, call->hidden_up, call->hidden_rounded, call->parts, call->source};
+  plan->add(std::move(call), reads, writes);
+}
+
+}  // namespace halflap::cpu

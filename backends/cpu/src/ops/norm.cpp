@@ -1,0 +1,68 @@
+// rms_norm, rounding its result on the way where quantised weights will meet it.
+#include "ops.h"
+
+namespace halflap::cpu {
+
+namespace {
+
+struct RmsNorm : Call {
+  int x, weight, y, rounded;
+  int64_t groups, wide;
+  float eps;
+
+  void run(const Run &run) const override {
+    const float *w = weight < 0 ? nullptr : run.floats(weight);
+    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+      float *to = run.floats(y) + t * wide;
+      run.k.rms_norm(run.floats(x) + t * wide, w, to, groups, wide / groups, eps);
+      if (rounded >= 0) run.k.quantize(to, wide, run.chunks(rounded) + t * chunks(wide));
+    });
+  }
+};
+
+struct Quantize : Call {
+  int x, y;
+  int64_t wide;
+
+  void run(const Run &run) const override {
+    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+      run.k.quantize(run.floats(x) + t * wide, wide, run.chunks(y) + t * chunks(wide));
+    });
+  }
+};
+
+}  // namespace
+
+void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 2, 1);
+  const double eps = in.number("eps");
+  const int64_t groups = in.integer("groups");
+  in.no_more();
+  in.want_activation(in.input(0));
+  in.want_activation(in.output());
+  in.want_same_shape(in.input(0), in.output());
+  const int64_t wide = width(in.value(in.input(0)));
+  in.want(groups > 0 && wide % groups == 0, "groups", groups, wide);
+  in.want_vector(in.input(1), wide / groups);
+  if (!plan) return;
+  auto call = std::make_unique<RmsNorm>();
+  call->x = in.input(0);
+  call->weight = in.input(1);
+  call->y = in.output();
+  call->rounded = plan->rounded_by_producer(in.output());
+  call->groups = groups;
+  call->wide = wide;
+  call->eps = static_cast<float>(eps);
+  const int rounded = call->rounded;
+  plan->add(std::move(call), {in.input(0), in.input(1)}, {in.output(), rounded});
+}
+
+void add_quantize(Plan &plan, int value, int rounded) {
+  auto call = std::make_unique<Quantize>();
+  call->x = value;
+  call->y = rounded;
+  call->wide = width(plan.value(value));
+  plan.add(std::move(call), {value}, {rounded});
+}
+
+}  // namespace halflap::cpu

@@ -1,0 +1,86 @@
+// rope: cosines and sines are worked out once a step for every layer that shares the frequencies.
+#include <cmath>
+
+#include "ops.h"
+
+namespace halflap::cpu {
+
+namespace {
+
+struct Rotary : Call {
+  std::vector<double> frequencies;
+  int factors, table;  // table: (T, 2, pairs)
+  double magnitude;
+
+  void run(const Run &run) const override {
+    const int64_t pairs = static_cast<int64_t>(frequencies.size());
+    const float *divide = factors < 0 ? nullptr : run.floats(factors);
+    run.for_rows(run.step.tokens, 64 * pairs, [&](int64_t t, int) {
+      float *cos = run.floats(table) + t * 2 * pairs, *sin = cos + pairs;
+      for (int64_t i = 0; i < pairs; i++) {
+        const double frequency = frequencies[static_cast<size_t>(i)];
+        const double angle = run.step.position[t] * (divide ? frequency / static_cast<double>(divide[i]) : frequency);
+        cos[i] = static_cast<float>(std::cos(angle) * magnitude);
+        sin[i] = static_cast<float>(std::sin(angle) * magnitude);
+      }
+    });
+  }
+};
+
+struct Rope : Call {
+  int x, y, table;
+  int64_t wide, head_dim, pairs;
+  bool neighbours;
+
+  void run(const Run &run) const override {
+    run.for_rows(run.step.tokens, wide, [&](int64_t t, int) {
+      const float *cos = run.floats(table) + t * 2 * pairs;
+      run.k.rope(run.floats(x) + t * wide, run.floats(y) + t * wide, wide / head_dim, head_dim, pairs, neighbours, cos,
+                 cos + pairs);
+    });
+  }
+};
+
+}  // namespace
+
+void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude, int buffer) {
+  auto call = std::make_unique<Rotary>();
+  call->frequencies = frequencies;
+  call->factors = factors;
+  call->magnitude = magnitude;
+  call->table = buffer;
+  plan.add(std::move(call), {factors}, {buffer});
+}
+
+void bind_rope(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 2, 1);
+  const int64_t head_dim = in.integer("head_dim");
+  const std::vector<double> &frequencies = in.numbers("frequencies");
+  const std::string &layout = in.text("layout");
+  const double magnitude = in.number("magnitude");
+  in.no_more();
+  in.want_activation(in.input(0));
+  in.want_activation(in.output());
+  in.want_same_shape(in.input(0), in.output());
+  const Value &x = in.value(in.input(0));
+  const int64_t pairs = static_cast<int64_t>(frequencies.size());
+  in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
+  in.want(head_dim > 0 && width(x) % head_dim == 0, "head_dim", head_dim, width(x));
+  in.want(pairs > 0 && 2 * pairs <= head_dim, "pairs", pairs, head_dim / 2);
+  if (layout != "interleaved" && layout != "half")
+    fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
+  in.want_vector(in.input(1), pairs);
+  if (!plan) return;
+  const int table = plan->rotary(frequencies, in.input(1), magnitude);
+  auto call = std::make_unique<Rope>();
+  call->x = in.input(0);
+  call->y = in.output();
+  call->table = table;
+  call->wide = width(x);
+  call->head_dim = head_dim;
+  call->pairs = pairs;
+  call->neighbours = layout == "interleaved";
+  plan->add(std::move(call), {in.input(0), table}, {in.output()});
+}
+
+}  // namespace halflap::cpu

@@ -1,0 +1,162 @@
+// Which ops exist, and the walk over a graph that binds them.
+#include <cstring>
+
+#include "ops.h"
+
+namespace halflap::cpu {
+
+namespace {
+
+struct Entry {
+  const char *name;
+  int version;
+  Bind bind;
+};
+
+constexpr Entry kTable[] = {
+    {"embed", 1, bind_embed},       {"linear", 1, bind_linear},   {"rms_norm", 1, bind_rms_norm},
+    {"rope", 1, bind_rope},         {"attention", 1, bind_attention}, {"glu", 1, bind_glu},
+    {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
+    {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
+    {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+};
+
+const Entry &find(const Node &node) {
+  for (const Entry &entry : kTable) {
+    if (node.op != entry.name) continue;
+    if (node.version != entry.version)
+      fail(HL_UNSUPPORTED, "op %s: got version %d, want %d", entry.name, node.version, entry.version);
+    return entry;
+  }
+  fail(HL_UNSUPPORTED, "op: got '%.100s', want one that device 'cpu' has", node.op.c_str());
+}
+
+}  // namespace
+
+void check_node(const Graph &graph, const Node &node) { find(node).bind(graph, node, nullptr); }
+
+void bind_nodes(Plan &plan) {
+  const std::vector<Node> &nodes = plan.graph.nodes;
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (nodes[i].op == "linear") {
+      std::vector<const Node *> together{&nodes[i]};
+      while (i + 1 < nodes.size() && nodes[i + 1].op == "linear" && nodes[i + 1].inputs[0] == nodes[i].inputs[0])
+        together.push_back(&nodes[++i]);
+      bind_linears(plan, together);
+    } else {
+      find(nodes[i]).bind(plan.graph, nodes[i], &plan);
+    }
+  }
+}
+
+int rounded_input(const Graph &graph, const Node &node) {
+  const size_t weight = node.op == "linear" ? 1 : node.op == "moe" ? 3 : 0;
+  if (weight == 0 || node.inputs.size() <= weight) return -1;
+  return is_quantised(graph.values[static_cast<size_t>(node.inputs[weight])].type) ? node.inputs[0] : -1;
+}
+
+// -- Reader ---------------------------------------------------------------------------------------------------------------
+
+Reader::Reader(const Graph &graph, const Node &node, size_t least, size_t most, size_t outputs) : graph_(graph), node_(node) {
+  if (node.inputs.size() < least || node.inputs.size() > most || node.outputs.size() != outputs)
+    fail(HL_INVALID, "op %s: got %zu inputs and %zu outputs, want %zu to %zu and %zu", node.op.c_str(), node.inputs.size(),
+         node.outputs.size(), least, most, outputs);
+  for (size_t i = 0; i < least; i++)
+    if (node.inputs[i] < 0) fail(HL_INVALID, "input %zu of op %s: got none, want a value", i, node.op.c_str());
+  for (int v : node.outputs)
+    if (value(v).kind != HL_RESULT) fail(HL_INVALID, "output of op %s: got kind %d, want a result", node.op.c_str(), value(v).kind);
+}
+
+const Attribute &Reader::find(const char *name) {
+  for (const Attribute &a : node_.attributes)
+    if (a.name == name) {
+      asked_.push_back(&a);
+      return a;
+    }
+  fail(HL_INVALID, "op %s: got no attribute '%s', want it", node_.op.c_str(), name);
+}
+
+int64_t Reader::integer(const char *name) {
+  const Attribute &a = find(name);
+  if (a.type != HL_ATTR_INT) fail(HL_INVALID, "attribute %s of %s: got type %d, want an integer", name, node_.op.c_str(), a.type);
+  return a.integer;
+}
+
+double Reader::number(const char *name) {
+  const Attribute &a = find(name);
+  if (a.type == HL_ATTR_INT) return static_cast<double>(a.integer);
+  if (a.type != HL_ATTR_FLOAT) fail(HL_INVALID, "attribute %s of %s: got type %d, want a number", name, node_.op.c_str(), a.type);
+  return a.number;
+}
+
+const std::string &Reader::text(const char *name) {
+  const Attribute &a = find(name);
+  if (a.type != HL_ATTR_STRING) fail(HL_INVALID, "attribute %s of %s: got type %d, want a string", name, node_.op.c_str(), a.type);
+  return a.string;
+}
+
+const std::vector<double> &Reader::numbers(const char *name) {
+  const Attribute &a = find(name);
+  if (a.type != HL_ATTR_FLOATS) fail(HL_INVALID, "attribute %s of %s: got type %d, want numbers", name, node_.op.c_str(), a.type);
+  return a.numbers;
+}
+
+void Reader::no_more() const {
+  for (const Attribute &a : node_.attributes) {
+    bool known = false;
+    for (const Attribute *other : asked_) known = known || other == &a;
+    if (!known) fail(HL_UNSUPPORTED, "op %s: got attribute '%.100s', want only known ones", node_.op.c_str(), a.name.c_str());
+  }
+}
+
+void Reader::want(bool holds, const char *what, int64_t got, int64_t wanted) const {
+  if (!holds)
+    fail(HL_INVALID, "%s of op %s: got %lld, want %lld", what, node_.op.c_str(), static_cast<long long>(got),
+         static_cast<long long>(wanted));
+}
+
+void Reader::want_activation(int v) const {
+  if (value(v).type != Type::F32 || value(v).kind == HL_WEIGHT)
+    fail(HL_UNSUPPORTED, "value %.150s of op %s: got %.20s, want f32 activations", value(v).name.c_str(), node_.op.c_str(),
+         value(v).dtype.c_str());
+}
+
+void Reader::want_same_shape(int a, int b) const {
+  if (value(a).dims != value(b).dims)
+    fail(HL_INVALID, "shapes of op %s: got %.150s and %.150s, want equal ones", node_.op.c_str(), value(a).name.c_str(),
+         value(b).name.c_str());
+}
+
+void Reader::want_vector(int v, int64_t size) const {
+  if (v < 0) return;
+  const Value &x = value(v);
+  if (x.dims.size() != 1 || x.dims[0] != size)
+    fail(HL_INVALID, "%.150s of op %s: got another shape, want [%lld]", x.name.c_str(), node_.op.c_str(),
+         static_cast<long long>(size));
+  if (x.type == Type::none || x.type == Type::I32 || is_quantised(x.type))
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %.20s, want F32, F16 or BF16", x.name.c_str(), node_.op.c_str(), x.dtype.c_str());
+}
+
+void Reader::want_matrix(int v, size_t dims) const {
+  const Value &x = value(v);
+  if (x.kind != HL_WEIGHT || x.dims.size() != dims)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %zu dimensions, want a weight of %zu", x.name.c_str(), node_.op.c_str(),
+         x.dims.size(), dims);
+  if (x.type == Type::none || x.type == Type::I32)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got type '%.20s', want one that device 'cpu' reads", x.name.c_str(),
+         node_.op.c_str(), x.dtype.c_str());
+  if (x.dims.back() % info(x.type).block)
+    fail(HL_INVALID, "width of %.150s: got %lld, want a multiple of %d", x.name.c_str(), static_cast<long long>(x.dims.back()),
+         info(x.type).block);
+}
+
+Activation read_activation(Reader &reader) {
+  const std::string &name = reader.text("activation");
+  if (name == "silu") return Activation::silu;
+  if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "sigmoid") return Activation::sigmoid;
+  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu_tanh', 'relu' or 'sigmoid'", name.c_str());
+}
+
+}  // namespace halflap::cpu

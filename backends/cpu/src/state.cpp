@@ -1,0 +1,54 @@
+#include "state.h"
+
+#include <cstring>
+
+namespace halflap::cpu {
+
+KvType find_kv_type(const char *which, const std::string &name) {
+  if (name == "f32") return KvType::f32;
+  if (name == "f16") return KvType::f16;
+  if (name == "bf16") return KvType::bf16;
+  fail(HL_UNSUPPORTED, "%s type: got '%.50s', want 'f32', 'f16' or 'bf16'", which, name.c_str());
+}
+
+static KvLayer place(const Layer &layer, const Limits &limits) {
+  KvLayer l{};
+  l.k_width = layer.k_width;
+  l.v_width = layer.v_width;
+  l.k_type = find_kv_type("K", limits.k_type);
+  l.v_type = find_kv_type("V", limits.v_type);
+  l.v_offset = kBlockTokens * l.k_width * kv_bytes(l.k_type);
+  l.block_bytes = l.v_offset + kBlockTokens * l.v_width * kv_bytes(l.v_type);
+  return l;
+}
+
+int64_t state_bytes(const std::vector<Group> &groups, const Limits &limits) {
+  int64_t total = 0;
+  for (const Group &group : groups)
+    for (const Layer &layer : group.layers) {
+      total += Allocator::counted(place(layer, limits).block_bytes * group.blocks);
+      if (total > (int64_t{1} << 60)) fail_memory("state", total, probe_memory().free);
+    }
+  return total;
+}
+
+State::State(Allocator &memory, std::vector<Group> given, const Limits &limits) : groups(std::move(given)) {
+  const int64_t total = state_bytes(groups, limits), free = probe_memory().free;
+  if (total > free) fail_memory("state", total, free);
+  for (const Group &group : groups) {
+    layers.emplace_back();
+    for (const Layer &layer : group.layers) {
+      KvLayer l = place(layer, limits);
+      pools.emplace_back(memory, l.block_bytes * group.blocks, "state");
+      l.base = pools.back().data();
+      layers.back().push_back(l);
+    }
+  }
+}
+
+void State::copy(int group, int32_t source, int32_t target) {
+  for (const KvLayer &l : layers[static_cast<size_t>(group)])
+    memmove(l.base + target * l.block_bytes, l.base + source * l.block_bytes, static_cast<size_t>(l.block_bytes));
+}
+
+}  // namespace halflap::cpu

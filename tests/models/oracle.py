@@ -1,0 +1,98 @@
+"""Running an oracle file by hand, without engine or tokenizer: an independent driver of graph and device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap import loading
+from halflap.architectures.loading import Architecture
+from halflap.device.interface import Device
+from halflap.graph.ir import BLOCK_TOKENS
+from halflap.graph.step import GroupStep, Limits, Step
+
+CASES = (
+    "gemma-base",
+    "gemma2-base",
+    "gemma3-base",
+    "llama-base",
+    "llama-bias",
+    "llama-rope3",
+    "llama-ropelin",
+    "llama-yarn",
+    "llama-yarnbeta",
+    "ministral3-base",
+    "mistral-base",
+    "mixtral-base",
+    "qwen2-base",
+    "qwen2moe-base",
+    "qwen3-base",
+    "qwen3-yarn",
+    "qwen3moe-base",
+)
+
+
+class OracleModel:
+    """One oracle file on one device.
+
+    Args:
+        sequences: how many copies of the prompt run side by side, in blocks of their own.
+    """
+
+    def __init__(self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1) -> None:
+        self.file = loading.open_model(path)
+        self.architecture: Architecture = loading.open_architecture(self.file)
+        self.graph, self.sequences = self.architecture.graph, sequences
+        answers = np.load(path.with_suffix(".npz"))
+        self.tokens: npt.NDArray[np.int32] = answers["tokens"].astype(np.int32)
+        self.logits: npt.NDArray[np.float32] = answers["logits_hf"]
+        count = len(self.tokens) * sequences
+        self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
+        blocks = {group.name: self.per_sequence * sequences for group in self.graph.groups}
+        self.limits = Limits(count, sequences, count, self.architecture.context, blocks, (kv_type, kv_type))
+        self.device = device
+        self.weights = device.pack(loading.weights_of(self.file), self.graph)
+
+    def run(self, chunks: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits (sequences, tokens, vocab) with the prompt fed in chunks of these sizes."""
+        state = self.device.state(self.graph.groups, self.limits)
+        executable = self.device.compile(self.graph, self.weights, state, self.limits)
+        parts, start = [], 0
+        for size in chunks:
+            step = self._step(start, start + size)
+            found = executable.run(self.device.begin(step), {}, ["logits"]).wait()["logits"]
+            parts.append(found.reshape(self.sequences, size, -1))
+            start += size
+        executable.close()
+        state.close()
+        return np.concatenate(parts, axis=1)
+
+    def close(self) -> None:
+        self.weights.close()
+        self.file.close()
+
+    def _step(self, start: int, stop: int) -> Step:
+        s, n = self.sequences, stop - start
+        index = np.tile(np.arange(start, stop, dtype=np.int32), s)
+        group = GroupStep(
+            np.arange(s + 1, dtype=np.int32) * self.per_sequence,
+            np.arange(s * self.per_sequence, dtype=np.int32)[::-1].copy(),
+            np.zeros(s, np.int32),
+            np.full(s, stop, np.int32),
+        )
+        return Step(
+            ids=np.tile(self.tokens[start:stop], s),
+            index=index,
+            position=index[None],
+            seq_start=np.arange(s + 1, dtype=np.int32) * n,
+            rows=np.arange(s * n, dtype=np.int32),
+            groups={g.name: group for g in self.graph.groups},
+        )
+
+
+def error(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """Largest difference over largest logit."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
