@@ -27,8 +27,8 @@ def weight_bytes(dtype: str, shape: Sequence[Dim], device: str) -> int:
     kind = plugins.get("weight_types", dtype)
     width = shape[-1] if shape else 1
     if not isinstance(width, int) or width % kind.block:
-        raise DeviceError(f"device {device!r}: width of a {dtype} weight", got=width, want=f"a multiple of {kind.block}",
-                          device=device, status="invalid")  # fmt: skip
+        what = f"device {device!r}: width of a {dtype} weight"
+        raise DeviceError(what, got=width, want=f"a multiple of {kind.block}", device=device, status="invalid")
     return math.prod(int(dim) for dim in shape) // int(kind.block) * int(kind.nbytes)
 
 

@@ -5,4 +5,4 @@ import halflap
 
 @halflap.hookimpl
 def register_backends(register):
-    register("example", "halflap_example_backend.device:Backend", priority=-150)
+    register("example", "halflap_example_backend.device:Device", priority=-150)

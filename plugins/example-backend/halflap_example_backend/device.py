@@ -14,12 +14,12 @@ ROWS = 64  # decoded at once
 BYTES = {"f32": 4, "f16": 2}  # storage of K and V rows
 
 
-class Backend:
-    def devices(self):
-        return [Device()]
-
-
 class Device:
+    """The only one of its kind, and so its own backend."""
+
+    def devices(self):
+        return [self]
+
     @property
     def info(self):
         free, total = host_memory()
@@ -30,12 +30,10 @@ class Device:
         return refusal(node, graph, plugins.names("weight_types"))
 
     def estimate(self, graph, limits):
-        values = [graph.values[name] for name in graph.weights()]
-        weights = sum(weight_bytes(value.dtype, value.shape, NAME) for value in values)
-        widest = max(elements(v.shape, limits) for v in graph.values.values() if v.kind != "weight")
-        decoded = max((ROWS * value.shape[-1] for value in values), default=0)
-        state = state_bytes(graph.groups, limits, BYTES, NAME)
-        return MemoryReport({"in place": weights}, state, 4 * (4 * widest + decoded))
+        values = graph.values.values()
+        weights = sum(weight_bytes(v.dtype, v.shape, NAME) for v in values if v.kind == "weight")
+        widest = max(ROWS * v.shape[-1] if v.kind == "weight" else elements(v.shape, limits) for v in values)
+        return MemoryReport({"in place": weights}, state_bytes(graph.groups, limits, BYTES, NAME), 4 * 4 * widest)
 
     def pack(self, weights, graph):
         return Weights({name: Packed(weights[name]) for name in graph.weights()})
@@ -141,10 +139,7 @@ OWN = {"linear": linear, "embed": lambda ids, table: table.rows(ids)}
 
 
 class Fence(dict):  # the fetched values; done from the start, for `run` computes
-    done = True
+    done, cancel = True, lambda self: None
 
     def wait(self, timeout=None):
         return self
-
-    def cancel(self):
-        pass
