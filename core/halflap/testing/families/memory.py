@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from attrs import evolve
 
 from halflap.device.interface import Device, DeviceInfo
-from halflap.errors import DeviceMemoryError
+from halflap.errors import DeviceMemoryError, UnsupportedOpError
 from halflap.graph.ir import LayerWidth, StateGroup
 from halflap.graph.step import Limits
 from halflap.testing.cases import Case, Failed, NotOffered, require_support
@@ -51,6 +51,7 @@ def _agrees(device: Device) -> float:
 def _allocates_nothing(device: Device) -> None:
     before = _count(device)
     model = tiny_model("llama")
+    require_support(device, model.graph)
     device.estimate(model.graph, limits_for(model.graph, blocks=300))
     if _count(device) != before:
         raise Failed(f"bytes held after estimate: got {_count(device):,}, want {before:,}")
@@ -59,6 +60,7 @@ def _allocates_nothing(device: Device) -> None:
 def _grows(device: Device) -> None:
     """Twice the blocks are twice the state; weights and scratch do not depend on them."""
     graph = tiny_model("llama").graph
+    require_support(device, graph)
     small = device.estimate(graph, limits_for(graph, blocks=64))
     large = device.estimate(graph, limits_for(graph, blocks=128))
     least = sum(64 * 32 * 2 * (w.k + w.v) for group in graph.groups for w in group.layers)
@@ -79,6 +81,8 @@ def _too_much(device: Device) -> None:
     except DeviceMemoryError as error:
         if not error.wanted or error.wanted < 1 << 50:
             raise Failed(f"DeviceMemoryError.wanted: got {error.wanted}, want the bytes of the pool") from None
+    except UnsupportedOpError as error:
+        raise NotOffered(f"state: {error}") from None
     else:
         raise Failed("a pool of 2^56 bytes: got it, want DeviceMemoryError")
     small = evolve(limits, blocks={"kv": 1})
