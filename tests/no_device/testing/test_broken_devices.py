@@ -101,9 +101,8 @@ def test_a_wrong_op_is_caught(
 
     class Changed(ReferenceExecutable):
         def run(self, *arguments: Any) -> Any:
-            self._calls = [
-                (Meaning(spec, change, right) if spec.name == op else spec, node) for spec, node in self._calls
-            ]
+            changed: Any = Meaning(op, change, right)
+            self._calls = [(changed if node.op == op else spec, node) for spec, node in self._calls]
             return super().run(*arguments)
 
     monkeypatch.setattr(reference, "ReferenceExecutable", Changed)
@@ -278,10 +277,7 @@ def test_dying_of_a_bad_step_is_caught() -> None:
 def test_an_expensive_plugin_module_is_caught(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from halflap import plugins
 
-    source = "import halflap, numpy
-@halflap.hookimpl
-def register_backends(register): register('heavy', print)
-"
+    source = "import halflap, numpy\n@halflap.hookimpl\ndef register_backends(register): register('heavy', print)\n"
     (tmp_path / "heavy_plugin.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     import heavy_plugin  # type: ignore[import-not-found]
