@@ -67,7 +67,7 @@ def test_versions_and_states_are_those_of_the_header() -> None:
 def test_the_page_names_every_struct_function_and_the_version() -> None:
     text = DOCS.read_text()
     functions = re.findall(r"\(\*(\w+)\)\(", dict(STRUCTS)["hl_backend_api"])
-    assert len(functions) > 20
+    assert len(functions) >= 20
     for name in [*dict(STRUCTS), *functions, "halflap_backend"]:
         assert f"`{name}`" in text, name
     assert f"### {ABI_MAJOR}.{ABI_MINOR}" in text
