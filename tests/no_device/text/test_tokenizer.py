@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import time
@@ -139,6 +140,43 @@ def test_user_defined_tokens_are_always_found(bpe_metadata: dict[str, Any]) -> N
     think = tokenizer.token_to_id("<think>")
     for parse_special in (False, True):
         assert think in tokenizer.encode("a<think>b", parse_special=parse_special)
+
+
+def test_control_tokens_that_look_like_words_stay_out_of_plain_text(
+    bpe_metadata: dict[str, Any], spm_metadata: dict[str, Any]
+) -> None:
+    # A whole word that is a token is taken at once by this pre-tokenizer, merges or not.
+    bpe_metadata["tokenizer.ggml.pre"] = "llama-bpe"
+    bpe_metadata["tokenizer.ggml.tokens"] += ["STOP", "WORD"]
+    bpe_metadata["tokenizer.ggml.token_type"] += [3, 1]
+    tokenizer = Tokenizer.from_metadata(bpe_metadata)
+    stop, word = tokenizer.token_to_id("STOP"), tokenizer.token_to_id("WORD")
+    assert tokenizer.encode("WORD", add_special=False) == [word]
+    assert stop not in tokenizer.encode("STOP")
+    assert tokenizer.encode("STOP", parse_special=True, add_special=False) == [stop]
+    # Here joining "a" and "b" would lead to it.
+    kinds = spm_metadata["tokenizer.ggml.token_type"]
+    ab = spm_metadata["tokenizer.ggml.tokens"].index("ab")
+    kinds[ab] = 3
+    assert ab not in Tokenizer.from_metadata(spm_metadata).encode("cab")
+
+
+def test_of_equal_tokens_the_first_is_meant(bpe_metadata: dict[str, Any]) -> None:
+    bpe_metadata["tokenizer.ggml.tokens"] += ["<think>"]
+    bpe_metadata["tokenizer.ggml.token_type"] += [4]
+    tokenizer = Tokenizer.from_metadata(bpe_metadata)
+    assert tokenizer.encode("<think>", add_special=False) == [tokenizer.token_to_id("<think>")] == [260]
+
+
+def test_the_collector_is_left_as_it_was(bpe_metadata: dict[str, Any]) -> None:
+    Tokenizer.from_metadata(bpe_metadata)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        Tokenizer.from_metadata(bpe_metadata)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_pieces_form_special_tokens_only_where_they_may(bpe_metadata: dict[str, Any]) -> None:
