@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+import attrs
 from halflap.errors import InvalidRequestError
 from halflap.text.pretokenizers import PreTokenizer
 from halflap.text.special_tokens import Splitter, well_formed
@@ -87,7 +88,7 @@ class Tokenizer:
         try:
             vocabulary = Vocabulary.from_metadata(metadata)
             encoder = plain_encoder(vocabulary, pretokenizers)
-            return cls(vocabulary, encoder)
+            return cls(attrs.evolve(vocabulary, merges=[]), encoder)  # the backend has its own copy of the merges
         finally:
             if was_enabled:
                 gc.enable()

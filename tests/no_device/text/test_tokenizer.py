@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
-from halflap.text.pretokenizers import PRETOKENIZERS, PreTokenizer
+from halflap.errors import InvalidRequestError
 from halflap.text.tokenizer import Tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, pre_tokenizers
 
 SPACE = "\u2581"
 VOCABULARIES = [
@@ -293,6 +289,7 @@ def test_unigram_finds_the_best_segmentation(unigram_metadata: dict[str, Any]) -
     assert tokenizer.encode("azzb", add_special=False) == [3, 4, 2, 5]
     assert 1 not in tokenizer.encode("</s>", add_special=False)
     assert tokenizer.encode("a</s>b", parse_special=True, add_special=False) == [3, 4, 1, 3, 5]
+    assert set(tokenizer.encode("\U0010ffff0 \U0010ffff1 \U0010ffff2", add_special=False)) <= {2, 3}
     assert tokenizer.encode("a<extra>b", add_special=False) == [3, 4, 11, 3, 5]
 
 
@@ -350,126 +347,3 @@ def test_lone_surrogates_are_replaced(bpe_metadata: dict[str, Any], spm_metadata
         tokenizer = Tokenizer.from_metadata(metadata)
         assert tokenizer.decode(tokenizer.encode("a\ud800b", add_special=False)) == "a\ufffdb"
         assert tokenizer.decode(tokenizer.encode("\ud83d\ude42", add_special=False)) == "🙂"
-
-
-def test_unreadable_tokens_keep_their_places(bpe_metadata: dict[str, Any]) -> None:
-    bpe_metadata["tokenizer.ggml.tokens"] += ["", "\udcff", "he", "\0"]
-    bpe_metadata["tokenizer.ggml.token_type"] += [1, 4, 1, 4]
-    tokenizer = Tokenizer.from_metadata(bpe_metadata)
-    assert tokenizer.n_vocab == 267
-    assert tokenizer.encode("he", add_special=False) == [tokenizer.token_to_id("he")]
-    assert tokenizer.token_to_id("he") == 261
-    assert tokenizer.encode("a\0", add_special=False) == [4 + ord("a"), 266]
-
-
-def test_merges_of_absent_tokens_are_left_out(bpe_metadata: dict[str, Any]) -> None:
-    bpe_metadata["tokenizer.ggml.merges"] += ["he x", "hel lo", "nospace", " ", "a "]
-    tokenizer = Tokenizer.from_metadata(bpe_metadata)
-    assert tokenizer.encode("hel", add_special=False) == [tokenizer.token_to_id("hel")]
-
-
-def test_plugins_can_add_pretokenizers(bpe_metadata: dict[str, Any]) -> None:
-    bpe_metadata["tokenizer.ggml.pre"] = "acme"
-    with pytest.raises(UnsupportedModelError, match=r"'tokenizer\.ggml\.pre': got 'acme'") as caught:
-        Tokenizer.from_metadata(bpe_metadata)
-    assert caught.value.what_kind == "pre-tokenizer"
-    tokenizer = Tokenizer.from_metadata(bpe_metadata, pretokenizers={"acme": PreTokenizer((r"h|e",))})
-    assert tokenizer.encode("he", add_special=False) == [4 + ord("h"), 4 + ord("e")]
-    bpe_metadata["tokenizer.ggml.pre"] = "qwen-2"
-    with pytest.raises(UnsupportedModelError, match="want 'qwen2'"):
-        Tokenizer.from_metadata(bpe_metadata)
-
-
-def test_every_pretokenizer_compiles_and_loses_nothing(bpe_metadata: dict[str, Any]) -> None:
-    text = "Hello, I'M you'll 1234567 \r\n\n  don't café 日本語テキスト，ÄÖ camelCaseWord...\t\t x+=1; 가나다 ไทย\u3000"
-    for name, pre in PRETOKENIZERS.items():
-        if pre.byte_level:
-            bpe_metadata["tokenizer.ggml.pre"] = name
-            tokenizer = Tokenizer.from_metadata(bpe_metadata)
-            assert tokenizer.decode(tokenizer.encode(text, add_special=False)) == text, name
-
-
-@pytest.mark.parametrize("name", sorted({pre: name for name, pre in PRETOKENIZERS.items()}.values()))
-def test_long_runs_do_not_take_quadratic_time(bpe_metadata: dict[str, Any], name: str) -> None:
-    # superbpe's own expression is quadratic in the length of a number.
-    n = 3_000 if name == "superbpe" else 30_000
-    bpe_metadata["tokenizer.ggml.pre"] = name
-    tokenizer = Tokenizer.from_metadata(bpe_metadata)
-    start = time.perf_counter()
-    for unit, last in itertools.product((" ", " \n", "\t", "1", "x", "."), ("", "x", "一")):
-        tokenizer.encode(unit * n + last)
-    assert time.perf_counter() - start < 10  # linear: under 1 s
-
-
-def test_digits_are_grouped_from_the_right() -> None:
-    def cut(name: str, text: str) -> list[str]:
-        splitter = pre_tokenizers.Split(Regex(PRETOKENIZERS[name].splits[0]), "isolated")
-        return [piece for piece, _ in splitter.pre_tokenize_str(text)]
-
-    for name in ("tiny_aya", "afmoe"):
-        for n in range(1, 30):
-            digits = ("1234567890" * 3)[:n]
-            groups = [digits[: n % 3]] * (n % 3 > 0) + [digits[i : i + 3] for i in range(n % 3, n, 3)]
-            assert cut(name, digits) == groups
-            assert cut(name, f"a {digits} {digits}") == ["a ", *groups, " ", *groups]
-    assert cut("tiny_aya", "12345x") == ["12345x"]
-    assert cut("afmoe", "12345x") == ["12", "345", "x"]
-
-
-BAD: list[tuple[str, Any, str]] = [
-    ("model", None, "got nothing"),
-    ("model", 3, "got int, want string"),
-    ("tokens", None, "no tokens"),
-    ("tokens", [], "no tokens"),
-    ("tokens", "abc", "got str, want array of strings"),
-    ("tokens", [1, 2], "array of int"),
-    ("tokens", ["a", 2], "array of int"),
-    ("token_type", [1], "1 elements"),
-    ("token_type", "x", "token_type"),
-    ("token_type", [[1], [2, 3]], "token_type"),
-    ("merges", None, "got nothing"),
-    ("merges", 5, "array of strings"),
-    ("bos_token_id", "1", "got str, want integer"),
-    ("bos_token_id", True, "got bool, want integer"),
-    ("add_bos_token", 1, "got int, want boolean"),
-    ("pre", 4, "got int, want string"),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "message"), BAD)
-def test_wrong_metadata_names_its_key(bpe_metadata: dict[str, Any], key: str, value: Any, message: str) -> None:
-    bpe_metadata[f"tokenizer.ggml.{key}"] = value
-    with pytest.raises(ModelFormatError, match=message) as caught:
-        Tokenizer.from_metadata(bpe_metadata)
-    assert f"tokenizer.ggml.{key}" in str(caught.value)
-    assert caught.value.field == f"tokenizer.ggml.{key}"
-
-
-def test_unknown_kinds_are_refused(bpe_metadata: dict[str, Any]) -> None:
-    bpe_metadata["tokenizer.ggml.model"] = "rwkv"
-    with pytest.raises(UnsupportedModelError, match="got 'rwkv', want one of gpt2"):
-        Tokenizer.from_metadata(bpe_metadata)
-
-
-@pytest.mark.parametrize("kind", ["bpe_metadata", "spm_metadata", "unigram_metadata", "wordpiece_metadata"])
-def test_damaged_metadata_gives_only_typed_errors(request: pytest.FixtureRequest, kind: str) -> None:
-    sound = request.getfixturevalue(kind)
-    rng = np.random.default_rng(9)
-    values: list[Any] = [
-        *[None, 0, -1, 2**32 - 1, 2**64, True, "", "x", [], [0], ["a"], [[]], [1.5], float("nan"), np.arange(3)],
-        *[["a b"] * 3, [float("nan")] * 500, [float("inf")] * 500, list(range(-5, 600)), ["\0"] * 500, ["\udc80"]],
-    ]
-    for _ in range(400):
-        metadata = dict(sound)
-        for _ in range(rng.integers(1, 3)):
-            key = list(metadata)[rng.integers(len(metadata))]
-            metadata[key] = values[rng.integers(len(values))]
-        if rng.random() < 0.5:
-            metadata["tokenizer.ggml.precompiled_charsmap"] = rng.integers(0, 256, rng.integers(1, 40)).astype(np.uint8)
-        try:
-            tokenizer = Tokenizer.from_metadata(metadata)
-        except (ModelFormatError, UnsupportedModelError):
-            continue
-        ids = tokenizer.encode("hello ab </s> <think> é", parse_special=True)
-        assert isinstance(tokenizer.decode(ids), str)
-        json.dumps(ids)
