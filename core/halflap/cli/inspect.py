@@ -26,7 +26,8 @@ def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool
         data = summary(file)
         if tensors:
             data["tensor_list"] = [
-                {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes} for t in file.tensors.values()
+                {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes}
+                for t in file.tensors.values()
             ]
         if template:
             data["template"] = file.metadata.get("tokenizer.chat_template")

@@ -70,9 +70,7 @@ def linear(x: F32, weight: F32, bias: F32 | None, *, rounding: str) -> F32:
     return (y if bias is None else y + bias).astype(np.float32)
 
 
-def moe(
-    x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str, roundings: list[str]
-) -> F32:
+def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str, roundings: list[str]) -> F32:
     """The definition, with x rounded before gate and up, and the hidden row before down."""
     out = np.zeros(x.shape, np.float64)
     for token, place in np.ndindex(*ids.shape):

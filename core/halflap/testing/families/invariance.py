@@ -48,7 +48,9 @@ def check(case: Case, device: Device) -> None:
     different = np.nonzero((whole != parts).any(axis=1))[0]
     if len(different):
         gap = float(np.abs(whole - parts).max() / np.abs(whole).max())
-        raise Failed(f"rows {different.tolist()!s:.80}: got other bits than in one step (by {gap:.3g}), want the same", gap)
+        raise Failed(
+            f"rows {different.tolist()!s:.80}: got other bits than in one step (by {gap:.3g}), want the same", gap
+        )
 
 
 def _logits(rig: Rig, prompt: list[int], sizes: tuple[int, ...], *, batch: bool, seed: int) -> Array:
