@@ -6,13 +6,12 @@ checks behind `abi.h`, where no Python exception could reach them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from halflap import plugins
 from halflap.device.interface import Array, Weight
+from halflap.device.sizes import weight_bytes
 from halflap.errors import DeviceError, HalflapError, UnsupportedOpError
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
@@ -58,11 +57,7 @@ def check_weight(weight: Weight, device: str) -> None:
     Raises:
         DeviceError: more or fewer.
     """
-    kind = plugins.get("weight_types", weight.dtype)
-    count = math.prod(weight.shape)
-    if weight.shape and weight.shape[-1] % kind.block:
-        raise invalid(device, f"weight {weight.name!r} width", weight.shape[-1], f"a multiple of {kind.block}")
-    wanted = count // kind.block * kind.nbytes
+    wanted = weight_bytes(weight.dtype, weight.shape, device)
     if weight.data.nbytes != wanted:
         raise invalid(device, f"weight {weight.name!r}", f"{weight.data.nbytes} bytes", f"{wanted}")
 
@@ -99,7 +94,7 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
 
 
 def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: str) -> None:
-    """For `run`: each input is there in its shape, and ids below 0 only where there are embeds.
+    """For `run`: each input is there in its shape, and each token id is one of the embedding's rows.
 
     Raises:
         DeviceError: one is not.
@@ -112,8 +107,11 @@ def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: 
         found = inputs[name].shape if name in inputs else None
         if found != shape:
             raise invalid(device, f"input {name!r}", "none" if found is None else f"shape {list(found)}", list(shape))
-    if "ids" in graph.values and "embeds" not in graph.values and step.n_tokens and int(step.ids.min()) < 0:
-        raise invalid(device, "token id", int(step.ids.min()), "at least 0")
+    for node in graph.nodes():
+        if node.op == "embed" and node.inputs[0] == "ids":
+            rows = graph.values[node.inputs[1]].shape[0]
+            assert isinstance(rows, int)
+            _check_range(step.ids, 0, rows, "token id", device)
 
 
 def invalid(device: str, what: str, got: object, want: object) -> DeviceError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +11,14 @@ import numpy.typing as npt
 from halflap import plugins
 from halflap.device.checks import check_graph, check_inputs, check_step, check_weight, invalid, refusal
 from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
-from halflap.errors import DeviceError, DeviceMemoryError
+from halflap.device.sizes import check_room, elements, host_memory, state_bytes
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
 STORAGE = {"f32": np.float32, "f16": np.float16}
+BYTES = {name: np.dtype(kind).itemsize for name, kind in STORAGE.items()}
 
 
 class ReferenceBackend:
@@ -33,8 +33,7 @@ class ReferenceDevice:
 
     @property
     def info(self) -> DeviceInfo:
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        free, total = host_memory()
         types = dict.fromkeys(plugins.names("weight_types"), "none")
         return DeviceInfo(
             "reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free, frozenset(), types
@@ -44,11 +43,11 @@ class ReferenceDevice:
         return refusal(node, graph, plugins.names("weight_types"))
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
-        weights = sum(4 * _count(graph.values[name].shape, limits) for name in graph.weights())
+        weights = sum(4 * elements(graph.values[name].shape, limits) for name in graph.weights())
         widest = max(
-            (_count(value.shape, limits) for value in graph.values.values() if value.kind != "weight"), default=0
+            (elements(value.shape, limits) for value in graph.values.values() if value.kind != "weight"), default=0
         )
-        state = sum(_state_bytes(group, limits) for group in graph.groups)
+        state = state_bytes(graph.groups, limits, BYTES, "reference")
         return MemoryReport({"f32": weights}, state, 8 * 4 * widest)
 
     def pack(self, weights: Mapping[str, Weight], graph: Graph) -> ReferenceWeights:
@@ -99,24 +98,18 @@ class ReferenceState:
     """Row storage of every group."""
 
     def __init__(self, groups: Sequence[StateGroup], limits: Limits) -> None:
-        k_type, v_type = (_storage(name) for name in limits.kv_types)
-        try:
-            self.layers = {
-                group.name: [
-                    ReferenceLayer(
-                        np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
-                        np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
-                    )
-                    for layer in group.layers
-                ]
-                for group in groups
-            }
-        except MemoryError as cause:
-            wanted, free = sum(_state_bytes(group, limits) for group in groups), ReferenceDevice().info.memory_free
-            raise DeviceMemoryError(
-                "state on device 'reference'", got=f"{free:,} bytes", want=f"{wanted:,}", device="reference",
-                status="out_of_memory", wanted=wanted, free=free,
-            ) from cause  # fmt: skip
+        check_room(state_bytes(groups, limits, BYTES, "reference"), "reference")
+        k_type, v_type = (STORAGE[name] for name in limits.kv_types)
+        self.layers = {
+            group.name: [
+                ReferenceLayer(
+                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
+                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
+                )
+                for layer in group.layers
+            ]
+            for group in groups
+        }
 
     def export_block(self, group: str, layer: int, block: int) -> F32:
         rows = self.layers[group][layer]
@@ -177,30 +170,9 @@ class ReferenceExecutable:
         pass
 
 
-def _storage(name: str) -> Any:
-    if name not in STORAGE:
-        raise DeviceError(
-            "KV type on device 'reference'", got=repr(name), want=f"one of {list(STORAGE)}", device="reference"
-        )
-    return STORAGE[name]
-
-
 def _dequantized(weight: Weight) -> F32:
     check_weight(weight, "reference")
     kind = plugins.get("weight_types", weight.dtype)
     blocks = weight.data.reshape(-1, kind.nbytes)
     values: F32 = kind.dequantize(blocks).reshape(weight.shape)
     return values
-
-
-def _state_bytes(group: StateGroup, limits: Limits) -> int:
-    k, v = (int(np.dtype(_storage(name)).itemsize) for name in limits.kv_types)
-    return limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
-
-
-def _count(shape: tuple[int | str, ...], limits: Limits) -> int:
-    sizes = {"T": limits.tokens, "S": limits.sequences, "R": limits.rows}
-    total = 1
-    for dim in shape:
-        total *= sizes[dim] if isinstance(dim, str) else dim
-    return total

@@ -27,7 +27,7 @@ def cases(info: DeviceInfo, only: str = "*") -> list[Case]:
 def run(case: Case, device: Device) -> Result:
     """Check one case on an open device. Never raises what the device raised: that is a failed case."""
     try:
-        error = _family(case.family).check(case, device)
+        measured = _family(case.family).check(case, device)
     except NotOffered as reason:
         return Result(case, True, str(reason), offered=False)
     except Failed as failed:
@@ -36,7 +36,7 @@ def run(case: Case, device: Device) -> Result:
         return Result(case, False, f"{type(error).__name__}: {error} (seed {case.seed})")
     except Exception as error:
         return Result(case, False, f"untyped {type(error).__name__}: {error} (seed {case.seed})")
-    return Result(case, True, "", error)
+    return Result(case, True, "", measured)
 
 
 def run_all(device: Device, only: str = "*") -> Iterator[Result]:

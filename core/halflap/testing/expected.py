@@ -59,7 +59,7 @@ class Expected:
         if node.op == "linear":
             return linear(*given, rounding=kinds[1])
         if node.op == "moe":
-            return moe(*given, roundings=kinds[3:], **node.attributes)
+            return moe(*given, roundings=kinds[3:], activation=str(node.attributes["activation"]))
         op = ops.find(node.op)
         return op.meaning()(*([self] if op.context else []), *given, **node.attributes)
 

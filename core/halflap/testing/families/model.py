@@ -81,7 +81,8 @@ def _rows(which: str, tokens: int) -> list[int]:
 def _clear(model: TinyModel, values: Mapping[str, Array]) -> bool:
     for node in model.graph.nodes():
         if node.op == "route":
-            logits, used = values[node.inputs[0]], int(node.attributes["used"])  # type: ignore[call-overload]
+            logits, used = values[node.inputs[0]], node.attributes["used"]
+            assert isinstance(used, int)
             ordered = np.sort(logits, axis=-1)[:, ::-1]
             if np.any(ordered[:, used - 1] - ordered[:, used] < CLEAR):
                 return False

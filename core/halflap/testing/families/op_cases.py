@@ -61,7 +61,7 @@ def _norms() -> Iterator[Case]:
 def _rope() -> Iterator[Case]:
     for layout in ("interleaved", "half"):
         for head_dim, heads, pairs in ((16, 3, 8), (20, 1, 10), (32, 5, 8), (80, 2, 40), (128, 3, 64), (80, 1, 16)):
-            given = {"head_dim": head_dim, "layout": layout, "frequencies": _frequencies(pairs)}
+            given: dict[str, Any] = {"head_dim": head_dim, "layout": layout, "frequencies": _frequencies(pairs)}
             partial = "-partial" if 2 * pairs < head_dim else ""
             yield _case("rope", f"{layout}-{heads}x{head_dim}{partial}", _x(heads * head_dim), None, attributes=given,
                         chunks=((3, 2), (1, 17)))  # fmt: skip

@@ -59,7 +59,7 @@ def check(case: Case, device: Device) -> float:
 
 def _draw(facts: Any, kind: str, rng: Rng) -> tuple[Graph, dict[str, Weight], dict[str, Array]]:
     dtype, tokens, rows, width = (facts[key] for key in ("dtype", "tokens", "rows", "width"))
-    shapes = {"weight": (rows, width)}
+    shapes: dict[str, tuple[int, ...]] = {"weight": (rows, width)}
     if facts["op"] == "moe":
         shapes = {"gate": (5, rows, width), "up": (5, rows, width), "down": (5, width, rows)}
     weights = {name: draw_weight(name, dtype, shape, rng) for name, shape in shapes.items()}
