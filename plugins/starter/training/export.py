@@ -14,11 +14,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-
 from model import Config, Starter
 from template import SOURCE, Template
 from tokenizer import CONTROL, MARKS
+from tokenizers import Tokenizer
 from world import CHECKED, held_out
 
 _BLOCK = {

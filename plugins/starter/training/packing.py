@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from random import Random
 
+import sums
 import torch
+from template import Template
 from tokenizers import Tokenizer
 from torch import Tensor
-
-import sums
-from template import Template
 from world import documents
 
 QUIET = 0.15  # weight of what others say; the assistant's own tokens weigh 1

@@ -12,12 +12,11 @@ import re
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-
 from check import Reply, report, score_all
 from documents import Document
 from model import Config, Starter
 from template import Template
+from tokenizers import Tokenizer
 
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
 

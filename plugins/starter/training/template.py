@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from documents import Document
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SOURCE = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
 

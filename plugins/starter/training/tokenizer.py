@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from itertools import islice
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
 from template import Template
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from world import documents
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

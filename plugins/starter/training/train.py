@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 
 import torch
+from model import Config, Starter
+from packing import Packer, Text
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-
-from model import Config, Starter
-from packing import Packer, Text
 
 WARM_UP = 60
 FLAT = 0.6  # the rate is flat up to this share of all steps, then falls in a line
