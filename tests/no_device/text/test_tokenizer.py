@@ -9,15 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
-from halflap.text.pretokenizers import PRETOKENIZERS, PreTokenizer
-=======
 from halflap.errors import InvalidRequestError
->>>>>>> weights
 from halflap.text.tokenizer import Tokenizer
 
 SPACE = "\u2581"
