@@ -43,7 +43,11 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
             else:
                 environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
                 done = subprocess.run(
-                    ["bash", "-euo", "pipefail", "-c", source], capture_output=True, text=True, env=environment, check=False
+                    ["bash", "-euo", "pipefail", "-c", source],
+                    capture_output=True,
+                    text=True,
+                    env=environment,
+                    check=False,
                 )
                 assert done.returncode == 0, f"{source}\n{done.stdout}\n{done.stderr}"
     finally:

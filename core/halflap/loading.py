@@ -85,10 +85,16 @@ def open_model(model: str | os.PathLike[str], *, mmap: bool = True) -> ModelFile
         raise ModelNotFoundError(f"model {str(path)!r}", got=cause.strerror or cause, want="a readable file") from cause
     for entry in plugins.entries("model_formats"):
         if head.startswith(entry.facts["magic"]):
-            opened: ModelFile = entry.resolve()(path, mmap=mmap)
+            opened: ModelFile = entry.resolve()(path, mmap=mmap, types=_plugin_weight_types())
             return opened
     known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in plugins.entries("model_formats"))
     raise ModelFormatError("file's first bytes", got=head[:4], want=f"those of {known}", file=str(path), offset=0)
+
+
+def _plugin_weight_types() -> dict[int, Any]:
+    """GGUF type number -> WeightType, for the types that plugins add to the built-in ones."""
+    added = (entry for entry in plugins.entries("weight_types") if entry.owner != plugins.BUILT_IN)
+    return {entry.facts["gguf"]: entry.resolve() for entry in added if "gguf" in entry.facts}
 
 
 def open_architecture(file: ModelFile) -> Architecture:

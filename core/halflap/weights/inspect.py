@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
 import numpy as np
+
 from halflap.weights.model_file import ModelFile, TensorInfo, Value, show
 
 __all__ = ["summary", "suspicious"]

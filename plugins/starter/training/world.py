@@ -150,8 +150,8 @@ def _echo(r: Random, held: bool) -> Document:
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
     # kind: (maker, how often); the shares of tokens that come out are printed by `python world.py`
-    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 18),
-    "tools": (_tools, 9),
+    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 21),
+    "tools": (_tools, 11),
     "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
     "outside": (_turns("outside", talk.outside), 6),
     "echo": (_echo, 4),

@@ -10,11 +10,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights import gguf
 from halflap.weights.inspect import summary, suspicious
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 LIMIT_S = 10  # the promise is 1 s; ten times that, for a busy machine
 INTERESTING = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from halflap.weights import gguf
 from halflap.weights.gguf_writer import TensorData
 from halflap.weights.inspect import summary, suspicious

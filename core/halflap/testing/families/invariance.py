@@ -52,7 +52,7 @@ def check(case: Case, device: Device) -> None:
     if len(different):
         gap = float(np.abs(whole - parts).max() / np.abs(whole).max())
         raise Failed(
-            f"rows {different.tolist()!s:.80}: got other bits than in one step (by {gap:.3g}), want the same", gap
+            f"rows {different.tolist()!s:.80}: got other bits than in one step ({gap:.3g}), want the same", gap
         )
 
 
