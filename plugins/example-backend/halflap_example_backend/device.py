@@ -116,8 +116,9 @@ class Executable:
         values = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self.weights}
         for node in self.graph.nodes():
             given, op = [values[name] for name in node.inputs], ops.find(node.op)
-            if node.op in OWN:
-                result = OWN[node.op](*given)
+            own = OWN.get(node.op)
+            if own is not None:
+                result = own(*given)
             else:
                 given = [value.rows() if isinstance(value, Packed) else value for value in given]
                 result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
