@@ -31,6 +31,22 @@ def device_name(request: pytest.FixtureRequest) -> str:
     return name
 
 
+def row_invariant_devices() -> list[str]:
+    found = []
+    for name in usable_devices():
+        (device,) = open_devices([name])
+        if "row_invariant" in device.info.features:
+            found.append(name)
+        device.close()
+    return found
+
+
+@pytest.fixture(params=row_invariant_devices())
+def row_invariant_device(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def model(shared: Path, device_name: str) -> Iterator[halflap.Model]:
     path = shared / "oracle" / "families" / "qwen3-base.gguf"

@@ -272,3 +272,18 @@ def test_windows_free_blocks_and_answers_stay_right(shared: Path, device_name: s
                 break
         long.cancel()
         assert drained(model)
+
+
+def test_row_invariant_devices_give_the_same_bits_in_any_mix(shared: Path, row_invariant_device: str) -> None:
+    """Alone, among others, in one piece or in chunks: sampled tokens and their logprobs are equal to the last bit."""
+    prompts = [[(i * 31 + j * 17) % 300 + 5 for j in range(1 + 19 * i)] for i in range(8)]
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    with halflap.load(path, devices=[row_invariant_device], ctx=256) as model:
+
+        def ask(i: int) -> halflap.Stream:
+            return model.stream(prompts[i], max_tokens=10, seed=i, temperature=1.3, logprobs=0, ignore_eos=True)
+
+        alone = [[(t.id, t.logprob) for t in ask(i).result().tokens] for i in range(len(prompts))]
+        for order in (range(8), reversed(range(8)), [3, 1, 4, 0, 5, 2, 6, 7]):
+            streams = {i: ask(i) for i in order}
+            assert [[(t.id, t.logprob) for t in streams[i].result().tokens] for i in range(len(prompts))] == alone
