@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _open: dict[str, Any] = {}
 
 
-def device(name: str) -> Any:
+def opened(name: str) -> Any:
     """One open device per backend for the whole session."""
     if name not in _open:
         (_open[name],) = open_devices([name])
@@ -44,7 +44,7 @@ def gaps(name: str) -> dict[str, str]:
 def parameters() -> Iterator[Any]:
     for name in usable_devices():
         known = gaps(name)
-        for case in cases(device(name).info):
+        for case in cases(opened(name).info):
             reason = next((reason for pattern, reason in known.items() if fnmatch(case.name, pattern)), None)
             marks = [pytest.mark.xfail(reason=reason)] if reason else []
             yield pytest.param(name, case, id=f"{name}-{case.name}", marks=marks)
@@ -52,7 +52,7 @@ def parameters() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "case"), list(parameters()))
 def test_conformance(name: str, case: Case) -> None:
-    result = run(case, device(name))
+    result = run(case, opened(name))
     assert result.ok, result.detail
     if not result.offered:
         pytest.skip(result.detail)

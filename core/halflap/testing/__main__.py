@@ -1,4 +1,4 @@
-"""python -m halflap.testing --device X [--json] [--only PATTERN]: check a device; exit code 0 if nothing failed."""
+"""python -m halflap.testing --device X [--json] [--only PATTERN] [--seed N]: exit code 0 if no case failed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from halflap.testing.conformance import run_all
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--device", required=True, help='Which device to check, such as "cpu" or "reference".')
 @click.option("--only", default="*", help="Part of a case's name, or a pattern with * and ?.")
+@click.option("--seed", default=0, show_default=True, help="Draws other shapes and numbers; a failure names its own.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--all", "show_all", is_flag=True, help="List passed cases too.")
-def main(device: str, only: str, as_json: bool, show_all: bool) -> None:
+def main(device: str, only: str, seed: int, as_json: bool, show_all: bool) -> None:
     """Run the conformance cases against a device."""
     try:
         (opened,) = open_devices([device])
@@ -29,7 +30,7 @@ def main(device: str, only: str, as_json: bool, show_all: bool) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     try:
-        results = list(run_all(opened, only))
+        results = list(run_all(opened, only, seed))
         about = opened.info.about
     finally:
         opened.close()

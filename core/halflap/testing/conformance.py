@@ -7,21 +7,27 @@ import importlib
 from collections.abc import Iterator
 from types import ModuleType
 
+from attrs import evolve
+
 from halflap.device.interface import Device, DeviceInfo
 from halflap.errors import HalflapError
 from halflap.testing.cases import Case, Failed, NotOffered, Result
 
 FAMILIES = ("op", "weight", "model", "invariance", "memory", "order", "errors", "lifetime")
+SEEDS = 1000
+"""More than any case's own seed."""
 
 
-def cases(info: DeviceInfo, only: str = "*") -> list[Case]:
+def cases(info: DeviceInfo, only: str = "*", seed: int = 0) -> list[Case]:
     """The cases for a device that says this of itself.
 
     Args:
         only: part of a name, or a pattern with * and ?.
+        seed: another one draws other shapes and other numbers.
     """
     pattern = only if any(c in only for c in "*?[") else f"*{only}*"
-    return [case for family in FAMILIES for case in _family(family).cases(info) if fnmatch.fnmatch(case.name, pattern)]
+    found = (case for family in FAMILIES for case in _family(family).cases(info, seed))
+    return [evolve(case, seed=case.seed + SEEDS * seed) for case in found if fnmatch.fnmatch(case.name, pattern)]
 
 
 def run(case: Case, device: Device) -> Result:
@@ -39,9 +45,9 @@ def run(case: Case, device: Device) -> Result:
     return Result(case, True, "", measured)
 
 
-def run_all(device: Device, only: str = "*") -> Iterator[Result]:
+def run_all(device: Device, only: str = "*", seed: int = 0) -> Iterator[Result]:
     """Check every case in order, giving each result as it comes."""
-    for case in cases(device.info, only):
+    for case in cases(device.info, only, seed):
         yield run(case, device)
 
 

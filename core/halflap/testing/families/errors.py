@@ -33,7 +33,7 @@ STEPS: Mapping[str, Callable[[Step, Limits], Step]] = {
 }
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     for what in (*NODES, *STEPS, "unknown-weight-type", "weight-too-short", "weight-too-long", "unknown-kv-type",
                  "too-many-tokens", "too-many-rows", "too-many-sequences", "input-shape", "input-missing"):  # fmt: skip
         yield Case(f"errors/{what}", "errors", 17, {"check": what})

@@ -22,7 +22,7 @@ ARRANGEMENTS = {
 """Tokens of the prompt per step; the plain one has all in one step."""
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     if "row_invariant" not in info.features:
         yield Case("invariance/not-claimed", "invariance")
         return

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from importlib import metadata, util
+from pathlib import Path
 
 from halflap import plugins
 from halflap.device.interface import Device, DeviceInfo
@@ -28,7 +29,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     for what in ("parts-20-times", "device-20-times", "close-twice", "import"):
         yield Case(f"lifetime/{what}", "lifetime", 19, {"check": what})
 
@@ -57,7 +58,7 @@ def _parts(device: Device) -> None:
 
 
 def _devices(device: Device) -> None:
-    name, threads = device.info.id, threading.active_count()
+    name, threads, tasks = device.info.id, threading.active_count(), _tasks()
     _require_registered(name)
     for _ in range(TIMES):
         (opened,) = open_devices([name])
@@ -69,6 +70,14 @@ def _devices(device: Device) -> None:
             raise Failed(f"bytes held by a device just opened: got {held}, want 0")
     if threading.active_count() > threads:
         raise Failed(f"threads after {TIMES} devices: got {threading.active_count()}, want {threads}")
+    if _tasks() - tasks >= TIMES:  # fewer may be anybody's
+        raise Failed(f"the process's threads after {TIMES} devices: got {_tasks()}, want {tasks}")
+
+
+def _tasks() -> int:
+    """Threads of this process, native ones too, where the system says."""
+    folder = Path("/proc/self/task")
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _twice(device: Device) -> None:

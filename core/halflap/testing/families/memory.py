@@ -18,7 +18,7 @@ SLACK = 64 * 1024
 """Bytes by which a count may differ from the estimate beyond 2 %: tables, alignment, the graph itself."""
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     for what in ("estimate-agrees", "estimate-allocates-nothing", "estimate-grows", "too-much-state", "probed"):
         yield Case(f"memory/{what}", "memory", 7, {"check": what})
 

@@ -23,7 +23,7 @@ CLEAR = 0.03
 """Least distance between the last chosen router logit and the first not chosen."""
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     for architecture in SHAPES:
         for dtype in TYPES:
             if dtype in info.rounding:

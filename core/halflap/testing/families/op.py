@@ -14,13 +14,15 @@ from halflap.graph.ir import Graph, Value
 from halflap.testing.cases import TOLERANCE, Case, Failed, NotOffered, Operand, require_support, within
 from halflap.testing.drawing import Rng, draw_weight, f32_weight
 from halflap.testing.expected import Expected, difference
+from halflap.testing.families.drawn_cases import drawn_cases
 from halflap.testing.families.op_cases import op_cases
 from halflap.testing.rig import Rig, Tables, limits_for
 from halflap.testing.rounding import settled
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
-    return op_cases()
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
+    yield from op_cases()
+    yield from drawn_cases(seed)
 
 
 def check(case: Case, device: Device) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from halflap.testing.tiny import VOCAB, tiny_model
 TOLERANCE = MODEL_TOLERANCE["none"]
 
 
-def cases(info: DeviceInfo) -> Iterator[Case]:
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     for what in ("queued-steps", "copies-first", "copies-in-order", "freed-blocks", "host-arrays", "export-import",
-                 "wait-twice"):  # fmt: skip
+                 "wait-twice", "any-thread"):  # fmt: skip
         yield Case(f"order/{what}", "order", 13, {"check": what})
 
 
@@ -30,7 +31,7 @@ def check(case: Case, device: Device) -> float:
     checks = {
         "queued-steps": _queued, "copies-first": _copies_first, "copies-in-order": _copies_in_order,
         "freed-blocks": _freed_blocks, "host-arrays": _host_arrays, "export-import": _export_import,
-        "wait-twice": _wait_twice,
+        "wait-twice": _wait_twice, "any-thread": _any_thread,
     }  # fmt: skip
     return checks[case.facts["check"]](Bench(device, case.seed))
 
@@ -182,3 +183,14 @@ def _wait_twice(b: Bench) -> float:
         worst = _same("first wait", fence.wait(60.0)["logits"], wanted)
         fence.cancel()
         return max(worst, _same("second wait", fence.wait()["logits"], wanted)) if fence.done else float("inf")
+
+
+def _any_thread(b: Bench) -> float:
+    """Fences and `info` answer on a thread that did not start the run."""
+    with b.rig() as rig, ThreadPoolExecutor(1) as other:
+        step = b.tables.step({0: b.draw(17)})
+        wanted = b.wanted(step)
+        fence = rig.start(step, fetch=["logits"])
+        if other.submit(lambda: b.device.info.id).result() != b.device.info.id:
+            raise Failed("info on another thread: got another id, want the same")
+        return _same("waited for on another thread", other.submit(fence.wait).result()["logits"], wanted)
