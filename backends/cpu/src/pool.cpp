@@ -75,7 +75,8 @@ void Pool::leave(int threads) {
 void Pool::start(int workers) {
   while (static_cast<int>(threads_.size()) < workers) {
     const int number = static_cast<int>(threads_.size()) + 1;
-    threads_.emplace_back([this, number] { work(number); });
+    // The epoch is read here: a thread that starts late must still see that the pool was stopped meanwhile.
+    threads_.emplace_back([this, number, now = epoch_.load()] { work(number, now); });
     running_++;
   }
 }
@@ -104,10 +105,8 @@ void Pool::claim_all(uint32_t epoch, int worker) {
   }
 }
 
-void Pool::work(int worker) {
+void Pool::work(int worker, uint32_t last) {
   fesetenv(FE_DFL_ENV);  // a thread inherits its creator's modes
-  uint32_t last = epoch_.load();
-  if (worker < allowed_.load()) claim_all(last, worker);
   for (;;) {
     const auto news = [&] { return epoch_.load(std::memory_order_acquire) != last; };
     if (!spin_until(news)) {

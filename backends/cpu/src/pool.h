@@ -36,7 +36,7 @@ class Pool {
   using Function = void (*)(void *body, int64_t chunk, int worker);
 
   void run_job(int64_t count, int threads, Function function, void *body);
-  void work(int worker);
+  void work(int worker, uint32_t last);
   void claim_all(uint32_t epoch, int worker);
   void start(int workers);
   void stop();
