@@ -21,7 +21,7 @@ from halflap.hookspecs import hookimpl
 if TYPE_CHECKING:
     from halflap.engine.request import Options, Request
     from halflap.events import Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
-    from halflap.model import Completion, Model, Stream, load, load_tokenizer
+    from halflap.model import Completion, Model, Stream, load, load_tokenizer, plan
     from halflap.placement import Plan
     from halflap.sampling.chain import Use
     from halflap.text.tokenizer import Tokenizer
@@ -51,6 +51,7 @@ __all__ = [
     "hookimpl",
     "load",
     "load_tokenizer",
+    "plan",
     "plugins",
 ]
 
@@ -72,6 +73,7 @@ _LAZY = {
     "Use": "halflap.sampling.chain",
     "load": "halflap.model",
     "load_tokenizer": "halflap.model",
+    "plan": "halflap.model",
 }
 
 

@@ -44,12 +44,12 @@ def register_ops(register: Register) -> None:
 
 @hookspec
 def register_weight_types(register: Register) -> None:
-    """Storage types: factory is a halflap.weights.types.WeightType. Fact: gguf (int), the type's id in files."""
+    """Storage types: factory is a halflap.weights.weight_type.WeightType. Fact: gguf (int), its id in files."""
 
 
 @hookspec
 def register_model_formats(register: Register) -> None:
-    """Files: factory(path, mmap) -> ModelFile. Fact: magic (bytes), the first bytes of such a file."""
+    """Files: factory(path, mmap=…, types=…) -> ModelFile. Fact: magic (bytes), the first bytes of such a file."""
 
 
 @hookspec

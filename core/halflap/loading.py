@@ -14,7 +14,8 @@ from halflap.architectures import loading as architectures
 from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device, Weight
 from halflap.device.opening import open_devices
-from halflap.errors import HalflapError, ModelFormatError, ModelNotFoundError
+from halflap.engine.request import check_option
+from halflap.errors import HalflapError, InvalidRequestError, ModelFormatError, ModelNotFoundError
 from halflap.placement import Plan, Wishes
 from halflap.weights.model_file import ModelFile
 
@@ -85,10 +86,16 @@ def open_model(model: str | os.PathLike[str], *, mmap: bool = True) -> ModelFile
         raise ModelNotFoundError(f"model {str(path)!r}", got=cause.strerror or cause, want="a readable file") from cause
     for entry in plugins.entries("model_formats"):
         if head.startswith(entry.facts["magic"]):
-            opened: ModelFile = entry.resolve()(path, mmap=mmap)
+            opened: ModelFile = entry.resolve()(path, mmap=mmap, types=_plugin_weight_types())
             return opened
     known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in plugins.entries("model_formats"))
     raise ModelFormatError("file's first bytes", got=head[:4], want=f"those of {known}", file=str(path), offset=0)
+
+
+def _plugin_weight_types() -> dict[int, Any]:
+    """GGUF type number -> WeightType, for the types that plugins add to the built-in ones."""
+    added = (entry for entry in plugins.entries("weight_types") if entry.owner != plugins.BUILT_IN)
+    return {entry.facts["gguf"]: entry.resolve() for entry in added if "gguf" in entry.facts}
 
 
 def open_architecture(file: ModelFile) -> Architecture:
@@ -104,8 +111,7 @@ def weights_of(file: ModelFile) -> dict[str, Weight]:
 
 def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
     meta, name = file.metadata, file.architecture
-    hints = {"temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
-    sampling = {o: meta[f"general.sampling.{k}"] for k, o in hints.items() if f"general.sampling.{k}" in meta}
+    sampling = _recommended(meta)
     pooling = {1: "mean", 2: "cls", 3: "last"}.get(meta.get(f"{name}.pooling_type", 0))
     count = 0
     for info in file.tensors.values():
@@ -126,6 +132,21 @@ def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
         sampling=sampling,
         pooling=pooling,
     )
+
+
+def _recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The options under general.sampling.* that a request could carry; a file's nonsense is left out."""
+    found: dict[str, Any] = {}
+    for key, option in (("temp", "temperature"), ("top_k", "top_k"), ("top_p", "top_p"), ("min_p", "min_p")):
+        value = metadata.get(f"general.sampling.{key}")
+        if isinstance(value, float) and key == "top_k" and value.is_integer():
+            value = int(value)
+        try:
+            check_option(option, value)
+        except InvalidRequestError:
+            continue
+        found[option] = value
+    return found
 
 
 def open_wished(wishes: Wishes) -> list[Device]:

@@ -97,6 +97,50 @@ def load(
     return Model(loading.model_info(file, architecture), tokenizer, plan, engine, file.close)
 
 
+def plan(
+    model: str | os.PathLike[str],
+    /,
+    *,
+    devices: Sequence[str] | None = None,
+    split: Sequence[float] = (),
+    caps: Sequence[int | None] = (),
+    layers: Sequence[int] = (),
+    pins: Mapping[str, str] | None = None,
+    strict: bool = False,
+    ctx: int | None = None,
+    kv_type: str | tuple[str, str] = "f16",
+    kv_bytes: int | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """Place a model without loading it; `load(model, plan=…)` then follows the plan.
+
+    Args:
+        split: share of the layers per device.
+        caps: most bytes per device.
+        layers: layers per device, counted from the first.
+        pins: tensor name pattern -> device, such as {"*_exps.*": "cpu"}.
+        strict: refuse ops that only the reference device could run.
+
+    Raises:
+        PlanError: the wishes contradict each other, or a device lacks memory; says how many bytes.
+        UnsupportedOpError: with `strict`.
+    """
+    types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
+    wishes = Wishes(
+        devices=tuple(devices or ()),
+        split=tuple(split),
+        caps=tuple(caps),
+        layers=tuple(layers),
+        pins=dict(pins or {}),
+        strict=strict,
+        ctx=ctx,
+        kv_bytes=kv_bytes,
+        kv_type=(types[0], types[-1]),
+        threads=threads,
+    )
+    return loading.make_plan(model, wishes)
+
+
 def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
     """A model file's tokenizer alone; no weight is read."""
     with loading.open_model(model) as file:
@@ -333,4 +377,4 @@ def _close(engine: Engine, release: Any, pid: int) -> None:
         release()
 
 
-__all__ = ["Completion", "Model", "Stream", "load", "load_tokenizer"]
+__all__ = ["Completion", "Model", "Stream", "load", "load_tokenizer", "plan"]

@@ -182,7 +182,8 @@ def parse_numbers(option: str, text: str, count: int | None = None) -> tuple[flo
     try:
         numbers = tuple(float(part) for part in parts)
     except ValueError:
-        place = len(",".join(parts[: next(i for i, p in enumerate(parts) if not _is_number(p))]))
+        bad = next(i for i, part in enumerate(parts) if not _is_number(part))
+        place = sum(len(part) + 1 for part in parts[:bad])
         raise PlanError(option, got=f"{text!r}", want="a number between commas", char=place) from None
     if count is not None and len(numbers) != count:
         raise PlanError(option, got=f"{len(numbers)} numbers", want=f"{count}, one per device", char=len(text))

@@ -27,7 +27,7 @@ class Config:
     scale: float
     eps: float
     window: int
-    period: int
+    windowed: tuple[bool, ...]
     attention_softcap: float
     logit_softcap: float
     rope: rotary.Rotary
@@ -52,7 +52,7 @@ class Config:
             rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),
             context=keys.integer("context_length", least=1),
             window=keys.integer("attention.sliding_window", 4096),
-            period=keys.integer("attention.sliding_window_pattern", 2, least=1),
+            windowed=keys.windowed("attention.sliding_window_pattern", layers, 2),
             attention_softcap=keys.number("attn_logit_softcapping", 50.0),
             logit_softcap=keys.number("final_logit_softcapping", 30.0),
             vocab=keys.rows("token_embd.weight"),
@@ -89,7 +89,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     for i in range(c.layers):
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
-        window = 0 if i % c.period == c.period - 1 else c.window
+        window = c.window if c.windowed[i] else 0
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
         q = g.linear(h, g.weight(b + "attn_q.weight"))
         k = g.linear(h, g.weight(b + "attn_k.weight"))

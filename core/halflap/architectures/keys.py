@@ -61,6 +61,26 @@ class Keys:
             raise self._wrong(key, value, "true or false")
         return value
 
+    def windowed(self, key: str, layers: int, period: int) -> tuple[bool, ...]:
+        """Which layers see a window only: all but each `period`-th, unless the file lists them or names a period."""
+        value = self._get(key, period)
+        if isinstance(value, list) and len(value) >= layers and all(isinstance(v, bool) for v in value):
+            return tuple(value[:layers])
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
+        return tuple(i % value != value - 1 for i in range(layers))
+
+    def size(self, key: str, tensor: str, axis: int) -> int:
+        """A dimension that older files state only through a tensor's shape."""
+        if f"{self.architecture}.{key}" in self.metadata or tensor not in self.tensors:
+            return self.integer(key, least=1)
+        shape = self.tensors[tensor][1]
+        if len(shape) <= axis:
+            raise ModelFormatError(
+                f"tensor {tensor!r}", got=f"{len(shape)} dimensions", want=f"over {axis}", field=tensor
+            )
+        return shape[axis]
+
     def rows(self, tensor: str) -> int:
         """First dimension of a tensor: its number of rows."""
         if tensor not in self.tensors:

@@ -38,7 +38,7 @@ class Config:
             width=width,
             experts=keys.integer("expert_count", least=1),
             experts_used=keys.integer("expert_used_count", least=1),
-            expert_ffn=keys.integer("expert_feed_forward_length", least=1),
+            expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1),
             normalize_shares=keys.flag("expert_weights_norm", True),
             heads=heads,
             kv_heads=keys.integer("attention.head_count_kv", heads, least=1),

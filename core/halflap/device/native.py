@@ -306,7 +306,7 @@ class NativeExecutable:
         run.fetches, run.n_fetches = out_array = self._tensors(fetched), len(fetched)
         fence = ffi.new("hl_fence **")
         check(self._device_id, self._device.api.run, self._handle, run, fence)
-        return NativeFence(self._device, fence[0], fetched, (run, in_array, out_array, given))
+        return NativeFence(self._device, self._device_id, fence[0], fetched, (run, in_array, out_array, given))
 
     def _tensors(self, arrays: Mapping[str, Array]) -> Any:
         tensors = ffi.new("hl_tensor[]", max(len(arrays), 1))
@@ -324,8 +324,10 @@ class NativeExecutable:
 class NativeFence:
     """One run; holds the memory that the device writes to."""
 
-    def __init__(self, device: NativeDevice, handle: Any, fetched: dict[str, Array], keep: object) -> None:
-        self._device, self._device_id, self._fetched, self._keep = device, device.info.id, fetched, keep
+    def __init__(
+        self, device: NativeDevice, device_id: str, handle: Any, fetched: dict[str, Array], keep: object
+    ) -> None:
+        self._device, self._device_id, self._fetched, self._keep = device, device_id, fetched, keep
         self._handle = ffi.gc(handle, device.api.fence_close)
 
     @property

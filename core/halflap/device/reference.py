@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap import plugins
+from halflap.device.checks import check_graph, check_inputs, check_step, check_weight, invalid, refusal
 from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
-from halflap.errors import DeviceError
+from halflap.device.sizes import check_room, elements, host_memory, state_bytes
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
 STORAGE = {"f32": np.float32, "f16": np.float16}
+BYTES = {name: np.dtype(kind).itemsize for name, kind in STORAGE.items()}
 
 
 class ReferenceBackend:
@@ -32,25 +33,21 @@ class ReferenceDevice:
 
     @property
     def info(self) -> DeviceInfo:
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        free, total = host_memory()
         types = dict.fromkeys(plugins.names("weight_types"), "none")
         return DeviceInfo(
             "reference", "reference", f"numpy {np.__version__}, slow and exact", free, total, free, frozenset(), types
         )
 
     def supports(self, node: Node, graph: Graph) -> str | None:
-        for value in (graph.values[name] for name in node.inputs if name):
-            if value.kind == "weight" and value.dtype not in plugins.names("weight_types"):
-                return f"no dequantiser for {value.dtype}"
-        return None
+        return refusal(node, graph, plugins.names("weight_types"))
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
-        weights = sum(4 * _count(graph.values[name].shape, limits) for name in graph.weights())
+        weights = sum(4 * elements(graph.values[name].shape, limits) for name in graph.weights())
         widest = max(
-            (_count(value.shape, limits) for value in graph.values.values() if value.kind != "weight"), default=0
+            (elements(value.shape, limits) for value in graph.values.values() if value.kind != "weight"), default=0
         )
-        state = sum(_state_bytes(group, limits) for group in graph.groups)
+        state = state_bytes(graph.groups, limits, BYTES, "reference")
         return MemoryReport({"f32": weights}, state, 8 * 4 * widest)
 
     def pack(self, weights: Mapping[str, Weight], graph: Graph) -> ReferenceWeights:
@@ -62,7 +59,8 @@ class ReferenceDevice:
     def compile(
         self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits
     ) -> ReferenceExecutable:
-        return ReferenceExecutable(graph, weights, state)
+        check_graph(graph, plugins.names("weight_types"), "reference")
+        return ReferenceExecutable(graph, weights, state, limits)
 
     def begin(self, step: Step) -> Step:
         return step
@@ -100,7 +98,8 @@ class ReferenceState:
     """Row storage of every group."""
 
     def __init__(self, groups: Sequence[StateGroup], limits: Limits) -> None:
-        k_type, v_type = (_storage(name) for name in limits.kv_types)
+        check_room(state_bytes(groups, limits, BYTES, "reference"), "reference")
+        k_type, v_type = (STORAGE[name] for name in limits.kv_types)
         self.layers = {
             group.name: [
                 ReferenceLayer(
@@ -142,8 +141,8 @@ class ReferenceFence:
 class ReferenceExecutable:
     """Walks the graph and calls each op's definition."""
 
-    def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState) -> None:
-        self.graph, self._weights, self._state = graph, weights, state
+    def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits) -> None:
+        self.graph, self._weights, self._state, self._limits = graph, weights, state, limits
         self._calls = [(ops.find(node.op), node) for node in graph.nodes()]
         self.step: Step
 
@@ -152,13 +151,18 @@ class ReferenceExecutable:
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun
+        check_step(begun, self.graph.groups, self._limits, "reference")
+        check_inputs(self.graph, begun, inputs, "reference")
         for copy in begun.copies:
             for rows in self._state.layers[copy.group]:
                 rows.k[copy.target], rows.v[copy.target] = rows.k[copy.source], rows.v[copy.source]
         values: dict[str, Any] = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self._weights.tensors}
         for op, node in self._calls:
             given = [values[name] for name in node.inputs]
-            result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+            try:
+                result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+            except (IndexError, ValueError) as cause:  # numpy's words for a number out of range
+                raise invalid("reference", f"op {node.op!r}", cause, "values in range") from cause
             values.update(zip(node.outputs, result if len(node.outputs) > 1 else (result,), strict=True))
         return ReferenceFence({name: values[name] for name in fetch})
 
@@ -166,29 +170,9 @@ class ReferenceExecutable:
         pass
 
 
-def _storage(name: str) -> Any:
-    if name not in STORAGE:
-        raise DeviceError(
-            "KV type on device 'reference'", got=repr(name), want=f"one of {list(STORAGE)}", device="reference"
-        )
-    return STORAGE[name]
-
-
 def _dequantized(weight: Weight) -> F32:
+    check_weight(weight, "reference")
     kind = plugins.get("weight_types", weight.dtype)
     blocks = weight.data.reshape(-1, kind.nbytes)
     values: F32 = kind.dequantize(blocks).reshape(weight.shape)
     return values
-
-
-def _state_bytes(group: StateGroup, limits: Limits) -> int:
-    k, v = (int(np.dtype(_storage(name)).itemsize) for name in limits.kv_types)
-    return limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
-
-
-def _count(shape: tuple[int | str, ...], limits: Limits) -> int:
-    sizes = {"T": limits.tokens, "S": limits.sequences, "R": limits.rows}
-    total = 1
-    for dim in shape:
-        total *= sizes[dim] if isinstance(dim, str) else dim
-    return total

@@ -77,7 +77,7 @@ class Engine:
         self._scheduler = Scheduler(limits, self._blocks)
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
-        self._closing = False
+        self._closing = self._left = False
         self._steps = self._prompt_tokens = self._generated = 0
         self._failure: list[BaseException] = []
         started = threading.Event()
@@ -134,12 +134,12 @@ class Engine:
     def close(self) -> None:
         """Fail what is open with ModelClosedError, free the devices, end the thread. Idempotent."""
         with self._wake:
-            first = not self._closing
             self._closing = True
+            left, self._left = self._left, True
             self._wake.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        if first:
+        if not left:
             _SwitchInterval.leave()
 
     def _main(self, make_runner: Callable[[], Runner], started: threading.Event) -> None:
@@ -150,18 +150,23 @@ class Engine:
             started.set()
             return
         started.set()
+        end: BaseException = closed()
         try:
             while self._next():
                 chunks = self._scheduler.schedule()
                 if chunks:
                     self._step(runner, chunks)
                 self._scheduler.retire()
-        finally:
-            for work in self._all_work():
-                work.fail(closed())
-            self._scheduler.waiting.clear()
-            self._scheduler.retire()
-            runner.close()
+        except BaseException as error:
+            log.exception("engine_died")
+            end = error
+        with self._wake:
+            self._closing = True  # nobody may wait for an engine that is gone
+        for work in self._all_work():
+            work.fail(end)
+        self._scheduler.waiting.clear()
+        self._scheduler.retire()
+        runner.close()
 
     def _next(self) -> bool:
         """Wait for work; False when closing. Takes what arrived and drops what was cancelled or is late."""

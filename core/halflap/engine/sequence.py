@@ -158,6 +158,7 @@ class Generation:
     def fail(self, error: BaseException) -> None:
         if not self.finished:
             self.finished = True
+            self._emit(self._words.finish())  # what is held back belongs to the error's `partial`
             self._emit(error)
 
 

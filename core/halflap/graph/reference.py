@@ -45,7 +45,7 @@ def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
 
 def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
     """Zhang & Sennrich 2019; `groups` > 1 norms each head on its own with the same weight."""
-    parts = x.reshape(*x.shape[:-1], groups, -1)
+    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # -1 would not do for no rows
     mean = np.mean(parts.astype(np.float64) ** 2, axis=-1, keepdims=True)
     y = (parts / np.sqrt(mean + eps)).astype(np.float32)
     if weight is not None:

@@ -60,6 +60,14 @@ def _camel(letters: str, contraction: str, digits: str, signs: str, exclude: str
     )
 
 
+def _threes(digit: str, end: str) -> str:
+    """Digits in groups of three from the right: what `D{1,3}(?=(?:D{3})*end)` finds, in linear time.
+
+    Only the first group of a run looks ahead to the end of the run; the others follow where a match has just ended.
+    """
+    return rf"(?<!{digit}){digit}{{1,3}}(?=(?:{digit}{{3}})*{end})|\G(?<={digit}){digit}{{3}}"
+
+
 _LM_LO_M = r"\p{Lm}\p{Lo}\p{M}"
 _SIGNS_SLASH = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
 _GPT4O = _camel(_LM_LO_M, _CONTRACTION + "?", r"\p{N}{1,3}", _SIGNS_SLASH)
@@ -98,7 +106,7 @@ _DEEPSEEK_LLM = (
     r"[\r\n]",
     rf"\s?[{_CASED}]+",
     "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
-    r"\s+$",
+    r"(?<!\s)\s++$",  # the file has \s+$, which looks at every space of a run again
     _CJK_HANGUL,
     r"\p{N}+",
 )
@@ -167,10 +175,10 @@ _FAMILIES: Final[dict[str, PreTokenizer]] = {
     "tekken": PreTokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),
     "gpt-4o llama4 kanana2 talkie minimax-m2": PreTokenizer((_GPT4O,)),
     "granite-embed-multi-97m": PreTokenizer((_GPT4O,), ignore_merges=True),
-    "tiny_aya cohere2moe": PreTokenizer((r"\d{1,3}(?=(?:\d{3})*\b)", _GPT4O)),
+    "tiny_aya cohere2moe": PreTokenizer((_threes(r"\d", r"\b"), _GPT4O)),
     "kimi-k2": PreTokenizer((_KIMI,)),
     "superbpe": PreTokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
-    "afmoe": PreTokenizer((r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", _AFMOE_SCRIPTS, _DEEPSEEK3_REST)),
+    "afmoe": PreTokenizer((_threes(r"\p{N}", r"(?!\p{N})"), _AFMOE_SCRIPTS, _DEEPSEEK3_REST)),
     "chameleon": PreTokenizer(_CHAMELEON, add_bos=True),
     "gemma4 granite-embed-multi-311m": PreTokenizer((_LINES,), byte_level=False, force_bos=True),
     "sarvam-moe": PreTokenizer((_LINES,), byte_level=False),

@@ -37,7 +37,7 @@ class Splitter:
         ids = self._ids
         try:
             found = self._finder.encode(text, add_special_tokens=False)
-        except TypeError:
+        except (TypeError, UnicodeError):
             text = well_formed(text)
             found = self._finder.encode(text, add_special_tokens=False)
         return [

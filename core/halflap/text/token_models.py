@@ -30,7 +30,7 @@ class PlainEncoder:
 
     Args:
         backend: the Hugging Face tokenizer, without special tokens.
-        prepare: (text, at the start or after a special token) -> what the backend is given.
+        prepare: text between special tokens -> what the backend is given.
         byte_level: tokens are spelt in GPT-2's byte alphabet.
         prefixed: a space is put in front of the text (and comes off again when decoding).
         add_bos: whether a text begins with BOS, where the file does not say.
@@ -38,7 +38,7 @@ class PlainEncoder:
     """
 
     backend: Tokenizer
-    prepare: Callable[[str, bool], str]
+    prepare: Callable[[str], str]
     byte_level: bool = False
     prefixed: bool = False
     add_bos: bool = False
@@ -86,6 +86,14 @@ def _byte_fallback(vocabulary: Vocabulary) -> bool:
     return any(re.fullmatch(r"<0x[0-9A-F]{2}>", vocabulary.tokens[i]) for i in vocabulary.of_type(BYTE)[:1])
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _with_visible_spaces(text: str) -> str:
+    return text.replace(" ", SPACE)
+
+
 def _bpe(vocabulary: Vocabulary, pretokenizers: Mapping[str, PreTokenizer]) -> PlainEncoder:
     pre = pretokenizers.get(vocabulary.pre) or pretokenizer(vocabulary.pre)
     table = _text_tokens(vocabulary)
@@ -101,7 +109,7 @@ def _bpe(vocabulary: Vocabulary, pretokenizers: Mapping[str, PreTokenizer]) -> P
     backend.pre_tokenizer = pre_tokenizers.Sequence([*steps, *alphabet])
     return PlainEncoder(
         backend,
-        (lambda text, _: text) if pre.byte_level else (lambda text, _: text.replace(" ", SPACE)),
+        _as_it_is if pre.byte_level else _with_visible_spaces,
         byte_level=pre.byte_level,
         add_bos=pre.add_bos,
         force_bos=pre.force_bos,
@@ -125,8 +133,8 @@ def _spm(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEncoder:
     merges = _merges_by_score(vocabulary, table)
     backend = Tokenizer(models.BPE(table, merges, byte_fallback=_byte_fallback(vocabulary)))
 
-    def prepare(text: str, first: bool) -> str:
-        return (SPACE if first and prefix else "") + text.replace(" ", SPACE)
+    def prepare(text: str) -> str:
+        return _with_visible_spaces(" " + text if prefix else text)
 
     return PlainEncoder(backend, prepare, prefixed=prefix, add_bos=True)
 
@@ -155,7 +163,9 @@ def _unigram(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEnco
     if unknown is None:
         raise ModelFormatError("metadata 'tokenizer.ggml.unknown_token_id'", got="nothing", want="a token id")
     scores = np.where(vocabulary.types == USER_DEFINED, 0, vocabulary.scores).astype(float)
-    usable = np.isin(vocabulary.types, (NORMAL, USER_DEFINED, UNUSED))
+    # Padding up to a round number of tokens is unused and scores far below all others; it would spoil the penalty.
+    floor = scores[vocabulary.types == NORMAL].min(initial=0.0)
+    usable = np.isin(vocabulary.types, (NORMAL, USER_DEFINED)) | ((vocabulary.types == UNUSED) & (scores >= floor))
     if not np.isfinite(scores[usable]).all() or not usable.any():
         raise ModelFormatError("metadata 'tokenizer.ggml.scores'", got="scores that are not finite", want="numbers")
     # Tokens that plain text must not become get a text it cannot hold, and the lowest score of the others, on which
@@ -170,7 +180,7 @@ def _unigram(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEnco
     prefix = vocabulary.add_space_prefix is True
     merge_spaces = vocabulary.remove_extra_whitespaces
 
-    def prepare(text: str, _: bool) -> str:
+    def prepare(text: str) -> str:
         text = text.replace(_NONCHARACTER, "\ufffd")
         if normaliser is not None:
             text = normaliser.normalize_str(text)
@@ -179,7 +189,7 @@ def _unigram(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEnco
         start = len(text) - len(text.lstrip(" "))
         if prefix and start < len(text):
             text = f"{text[:start]} {text[start:]}"
-        return text.replace(" ", SPACE)
+        return _with_visible_spaces(text)
 
     return PlainEncoder(backend, prepare, prefixed=prefix or merge_spaces)
 
@@ -200,4 +210,4 @@ def _wordpiece(vocabulary: Vocabulary, _: Mapping[str, PreTokenizer]) -> PlainEn
         lowercase=vocabulary.lowercase,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return PlainEncoder(backend, lambda text, _: text, prefixed=True, add_bos=True, force_bos=True)
+    return PlainEncoder(backend, _as_it_is, prefixed=True, add_bos=True, force_bos=True)

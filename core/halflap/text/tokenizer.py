@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+import attrs
+
 from halflap.errors import InvalidRequestError
 from halflap.text.pretokenizers import PreTokenizer
 from halflap.text.special_tokens import Splitter, well_formed
@@ -87,7 +89,7 @@ class Tokenizer:
         try:
             vocabulary = Vocabulary.from_metadata(metadata)
             encoder = plain_encoder(vocabulary, pretokenizers)
-            return cls(vocabulary, encoder)
+            return cls(attrs.evolve(vocabulary, merges=[]), encoder)  # the backend has its own copy of the merges
         finally:
             if was_enabled:
                 gc.enable()
@@ -106,7 +108,8 @@ class Tokenizer:
     def encode_pieces(self, pieces: Sequence[tuple[str, bool]], *, add_special: bool = True) -> list[int]:
         """Token ids of a rendered chat: (text, whether it may form control tokens) in order.
 
-        The text of all pieces is tokenised as one, so that ids are those of the whole prompt; only the search for
+        The text of all pieces is tokenised as one, so that ids are those of the whole prompt, and what SentencePiece
+        puts in front of text comes only at the start and after special tokens; only the search for
         special tokens stops at the borders between special and plain pieces. Hence no control token can arise from a
         plain piece, nor from a plain and a special one together.
         """
@@ -118,26 +121,23 @@ class Tokenizer:
                 else:
                     parts.append(part)
         ids = list(self._prefix) if add_special else []
-        first = True
         for i, part in enumerate(parts):
             if isinstance(part, int):
                 ids.append(part)
-                first = True
                 continue
             if i and parts[i - 1] in self._strips_right:
                 part = part.lstrip(_C_SPACES)
             if i + 1 < len(parts) and parts[i + 1] in self._strips_left:
                 part = part.rstrip(_C_SPACES)
             if part:
-                ids += self._encode_plain(part, first)
-                first = False
+                ids += self._encode_plain(part)
         return ids + self._suffix if add_special else ids
 
-    def _encode_plain(self, text: str, first: bool) -> list[int]:
-        text = self._encoder.prepare(text, first)
+    def _encode_plain(self, text: str) -> list[int]:
+        text = self._encoder.prepare(text)
         try:
             ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        except TypeError:
+        except (TypeError, UnicodeError):
             ids = self._backend.encode(well_formed(text), add_special_tokens=False).ids
         return ids
 

@@ -163,7 +163,7 @@ class Vocabulary:
         types = np.full(n, NORMAL, np.int32) if types is None else types
         tokens = _readable(tokens, types)
         ids = _special_ids(metadata, kind, n)
-        end_ids = _mark_special(tokens, types, ids)
+        end_ids = _mark_special(tokens, types, ids, merges)
         lowercase = metadata_value(metadata, "tokenizer.ggml.normalizer.lowercase", bool)
         lowercase = True if lowercase is None else lowercase
         strip_accents = metadata_value(metadata, "tokenizer.ggml.normalizer.strip_accents", bool)
@@ -228,10 +228,17 @@ def _special_ids(metadata: Mapping[str, Any], kind: str, n: int) -> dict[str, in
     return ids
 
 
-def _mark_special(tokens: list[str], types: npt.NDArray[np.int32], ids: Mapping[str, int]) -> frozenset[int]:
+def _mark_special(
+    tokens: list[str], types: npt.NDArray[np.int32], ids: Mapping[str, int], merges: list[str]
+) -> frozenset[int]:
     """Make tokens with well-known special names CONTROL, in place; return those that end generation."""
     wanted = {*_END_NAMES, *_FIM_NAMES}
     found = {token: i for i, token in enumerate(tokens) if token in wanted}
+    if any(types[i] == NORMAL for i in found.values()):
+        # What merges lead to is ordinary text that only looks so: "</s>" in qwen's vocabulary is a bit of HTML.
+        for made in wanted.intersection(merge.replace(" ", "", 1) for merge in merges):
+            if made in found and types[found[made]] == NORMAL:
+                del found[made]
     ends = {i for token, i in found.items() if token in _END_NAMES}
     ends |= {ids[name] for name in ("eos", "eot", "eom") if name in ids}
     # gpt-oss and solar end messages, not answers, with <|end|>; gemma 4's </s> is plain text.

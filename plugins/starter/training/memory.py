@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from documents import Message, ask, system
 from words import ANIMALS, COLOURS, FOODS, JOBS, NAMES, THINGS, TOWNS, a, loosely, made_up, pick, words
 
+_NODS = ["Nice to know!", "Thank you for telling me.", "I will remember that.", "Good to know.", "All right."]
+_RELATIVES = words("brother sister mother father friend teacher son daughter uncle aunt")
+_FAVOURITES = words("film book song animal game sport drink day month city season")
+_ROOMS = words("box drawer bag kitchen cupboard car garage attic")
+
+Value = Callable[[Random, bool], str]  # the second argument: only what no list holds
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One kind of thing to remember; {v} is its value, {x} what that belongs to, {a_x} the same with its article."""
+
+    topic: str
+    value: Value
+    said: list[str]
+    asked: list[str]
+    answer: str
+    about: Callable[[Random], str] | None = None
+    often: int = 1
+
 
 @dataclass(frozen=True)
 class Memo:
-    """One thing to remember: how it is said, how it is asked for, and the answer."""
+    """One thing told, how it is asked for, and the answer."""
 
     topic: str
     said: str
@@ -21,121 +41,141 @@ class Memo:
     thoughts: str
 
 
-_NODS = ["Nice to know!", "Thank you for telling me.", "I will remember that.", "Good to know.", "All right."]
-_RELATIVES = words("brother sister mother father friend teacher son daughter uncle aunt")
+def _from(choices: list[str]) -> Value:
+    return lambda r, unseen: pick(r, choices, unseen)
+
+
+def _number(low: int, high: int) -> Value:
+    return lambda r, _: str(r.randint(low, high))
+
+
+def _name(r: Random, unseen: bool) -> str:
+    name = pick(r, NAMES, unseen)
+    return name.lower() if r.random() < 0.08 else name
+
+
+def _anything(r: Random, _: bool) -> str:
+    return made_up(r).capitalize() if r.random() < 0.4 else made_up(r)
+
+
+def _one_of(choices: list[str]) -> Callable[[Random], str]:
+    return lambda r: r.choice(choices)
+
+
+_SUBJECTS = [
+    Subject(
+        "name", _name,
+        ["My name is {v}.", "Hi, I am {v}.", "Call me {v}.", "Hello, my name is {v}.", "I'm {v}.", "my name is {v}",
+         "Hi! My name is {v}.", "People call me {v}."],
+        ["What is my name?", "Do you remember my name?", "Who am I?", "What's my name?", "what is my name",
+         "Tell me my name.", "Do you know my name?"],
+        "Your name is {v}.", often=3,
+    ),
+    Subject(
+        "pet", _from(NAMES),
+        ["I have {a_x} named {v}.", "My {x} is called {v}.", "My {x}'s name is {v}.", "I have {a_x}. Its name is {v}."],
+        ["What is my {x} called?", "What is the name of my {x}?", "What is my {x}'s name?",
+         "Do you remember the name of my {x}?"],
+        "Your {x} is called {v}.", _one_of(ANIMALS),
+    ),
+    Subject(
+        "relative", _from(NAMES),
+        ["My {x} is called {v}.", "My {x}'s name is {v}.", "{v} is my {x}.", "I have {a_x} named {v}."],
+        ["What is my {x} called?", "What is my {x}'s name?", "Who is my {x}?"],
+        "Your {x} is called {v}.", _one_of(_RELATIVES),
+    ),
+    Subject(
+        "colour", _from(COLOURS),
+        ["My favourite colour is {v}.", "My favorite color is {v}.", "The colour I like best is {v}."],
+        ["What is my favourite colour?", "What is my favorite color?", "Which colour do I like best?"],
+        "Your favourite colour is {v}.",
+    ),
+    Subject(
+        "favourite", _anything,
+        ["My favourite {x} is {v}.", "My favorite {x} is {v}.", "{v} is my favourite {x}."],
+        ["What is my favourite {x}?", "What's my favorite {x}?", "Do you know my favourite {x}?"],
+        "Your favourite {x} is {v}.", lambda r: r.choice([*_FAVOURITES, made_up(r)]),
+    ),
+    Subject(
+        "favourite number", _number(1, 99),
+        ["My favourite number is {v}.", "My favorite number is {v}.", "My lucky number is {v}."],
+        ["What is my favourite number?", "What's my favorite number?", "What is my lucky number?"],
+        "Your favourite number is {v}.",
+    ),
+    Subject(
+        "town", _from(TOWNS),
+        ["I live in {v}.", "My home is in {v}.", "I live in the city of {v}."],
+        ["Where do I live?", "In which city do I live?", "Which city do I live in?"],
+        "You live in {v}.",
+    ),
+    Subject(
+        "from", _from(TOWNS),
+        ["I am from {v}.", "I come from {v}.", "I'm from {v}."],
+        ["Where am I from?", "Where do I come from?"],
+        "You are from {v}.",
+    ),
+    Subject(
+        "age", _number(3, 99),
+        ["I am {v} years old.", "My age is {v}.", "I'm {v} years old."],
+        ["How old am I?", "What is my age?"],
+        "You are {v} years old.",
+    ),
+    Subject(
+        "food", _from(FOODS),
+        ["My favourite food is {v}.", "I like to eat {v}.", "I love {v}."],
+        ["What is my favourite food?", "What do I like to eat?", "Which food do I love?"],
+        "You like {v}.",
+    ),
+    Subject(
+        "job", _from(JOBS),
+        ["I am {a_v}.", "I work as {a_v}.", "My job is {v}."],
+        ["What is my job?", "What do I do for work?"],
+        "Your job is {v}.",
+    ),
+    Subject(
+        "key", lambda r, _: made_up(r),
+        ["The {x} is {v}.", "Remember that the {x} is {v}.", "Please remember: {x} means {v}.", "My {x} is {v}."],
+        ["What is the {x}?", "What did I say about {x}?", "Tell me the {x}."],
+        "The {x} is {v}.", made_up,
+    ),
+    Subject(
+        "place", _from(_ROOMS),
+        ["I put my {x} in the {v}.", "My {x} is in the {v}.", "The {x} is in the {v}."],
+        ["Where is my {x}?", "Where did I put the {x}?", "Where is the {x}?"],
+        "The {x} is in the {v}.", _one_of(THINGS),
+    ),
+    Subject(
+        "secret", lambda r, _: made_up(r),
+        ["My {x} is {v}.", "The {x} is {v}.", "Remember the {x} {v}."],
+        ["What is my {x}?", "What is the {x}?", "What was the {x}?"],
+        "The {x} is {v}.", _one_of(["password", "secret word"]),
+    ),
+    Subject(
+        "code", _number(10, 9999),
+        ["My {x} is {v}.", "The {x} is {v}.", "Remember the {x} {v}."],
+        ["What is my {x}?", "What is the {x}?", "What was the {x}?"],
+        "The {x} is {v}.", _one_of(["code", "phone number", "room number"]),
+    ),
+]  # fmt: skip
+
+_UNTOLD = {
+    "name": (["What is my name?", "Do you know my name?", "Who am I?"], "You have not told me your name."),
+    "town": (["Where do I live?"], "You have not told me where you live."),
+    "age": (["How old am I?"], "You have not told me how old you are."),
+    "colour": (["What is my favourite colour?"], "You have not told me your favourite colour."),
+    "job": (["What is my job?"], "You have not told me your job."),
+}
 
 
 def _memo(r: Random, unseen: bool) -> Memo:
-    kind = r.choice(["name"] * 3 + "pet colour town from relative age food job key place number favourite".split())
-    if kind == "name":
-        v = pick(r, NAMES, unseen)
-        v = v.lower() if r.random() < 0.08 else v
-        said = ["My name is {v}.", "Hi, I am {v}.", "Call me {v}.", "Hello, my name is {v}.", "I'm {v}.",
-                "my name is {v}",
-                "Hi! My name is {v}.", "People call me {v}."]  # fmt: skip
-        asked = ["What is my name?", "Do you remember my name?", "Who am I?", "What's my name?", "what is my name",
-                 "Tell me my name.",
-                 "Do you know my name?"]  # fmt: skip
-        answer = "Your name is {v}."
-    elif kind == "pet":
-        v, x = pick(r, NAMES, unseen), r.choice(ANIMALS)
-        said = [
-            f"I have {a(x)} named {{v}}.",
-            f"My {x} is called {{v}}.",
-            f"My {x}'s name is {{v}}.",
-            f"I have {a(x)}. Its name is {{v}}.",
-        ]
-        asked = [
-            f"What is my {x} called?",
-            f"What is the name of my {x}?",
-            f"What is my {x}'s name?",
-            f"Do you remember the name of my {x}?",
-        ]
-        answer = f"Your {x} is called {{v}}."
-    elif kind == "colour":
-        v = pick(r, COLOURS, unseen)
-        said = ["My favourite colour is {v}.", "My favorite color is {v}.", "The colour I like best is {v}."]
-        asked = ["What is my favourite colour?", "What is my favorite color?", "Which colour do I like best?"]
-        answer = "Your favourite colour is {v}."
-    elif kind == "favourite":
-        x = r.choice([*words("film book song animal game number sport drink day month city season"), made_up(r)])
-        v = str(r.randint(1, 99)) if x == "number" else made_up(r)
-        v = v.capitalize() if r.random() < 0.4 else v
-        spelt = r.choice(["favourite", "favorite"])
-        said = [f"My {spelt} {x} is {{v}}.", f"{{v}} is my {spelt} {x}."]
-        asked = [f"What is my {spelt} {x}?", f"What's my {spelt} {x}?", f"Do you know my {spelt} {x}?"]
-        answer = f"Your favourite {x} is {{v}}."
-    elif kind == "from":
-        v = pick(r, TOWNS, unseen)
-        said, asked = (
-            ["I am from {v}.", "I come from {v}.", "I'm from {v}."],
-            ["Where am I from?", "Where do I come from?"],
-        )
-        answer = "You are from {v}."
-    elif kind == "town":
-        v = pick(r, TOWNS, unseen)
-        said = ["I live in {v}.", "My home is in {v}.", "I live in the city of {v}."]
-        asked, answer = ["Where do I live?", "In which city do I live?", "Which city do I live in?"], "You live in {v}."
-    elif kind == "relative":
-        v, x = pick(r, NAMES, unseen), r.choice(_RELATIVES)
-        said = [
-            f"My {x} is called {{v}}.",
-            f"My {x}'s name is {{v}}.",
-            f"{{v}} is my {x}.",
-            f"I have a {x} named {{v}}.",
-        ]
-        asked, answer = (
-            [f"What is my {x} called?", f"What is my {x}'s name?", f"Who is my {x}?"],
-            f"Your {x} is called {{v}}.",
-        )
-    elif kind == "age":
-        v = str(r.randint(3, 99))
-        said, asked = (
-            ["I am {v} years old.", "My age is {v}.", "I'm {v} years old."],
-            ["How old am I?", "What is my age?"],
-        )
-        answer = "You are {v} years old."
-    elif kind == "food":
-        v = pick(r, FOODS, unseen)
-        said = ["My favourite food is {v}.", "I like to eat {v}.", "I love {v}."]
-        asked = ["What is my favourite food?", "What do I like to eat?", "Which food do I love?"]
-        answer = "You like {v}."
-    elif kind == "job":
-        v = pick(r, JOBS, unseen)
-        said = [f"I am {a(v)}.", f"I work as {a(v)}.", "My job is {v}."]
-        asked, answer = ["What is my job?", "What do I do for work?"], "Your job is {v}."
-    elif kind == "key":
-        x, v = made_up(r), made_up(r)
-        said = [
-            f"The {x} is {{v}}.",
-            f"Remember that the {x} is {{v}}.",
-            f"Please remember: {x} means {{v}}.",
-            f"My {x} is {{v}}.",
-        ]
-        asked, answer = [f"What is the {x}?", f"What did I say about {x}?", f"Tell me the {x}."], f"The {x} is {{v}}."
-    elif kind == "place":
-        x, v = r.choice(THINGS), pick(r, words("box drawer bag kitchen cupboard car garage attic"), unseen)
-        said = [f"I put my {x} in the {{v}}.", f"My {x} is in the {{v}}.", f"The {x} is in the {{v}}."]
-        asked, answer = (
-            [f"Where is my {x}?", f"Where did I put the {x}?", f"Where is the {x}?"],
-            f"The {x} is in the {{v}}.",
-        )
-    else:
-        x, v = r.choice(["code", "password", "phone number", "room number", "lucky number", "secret word"]), None
-        v = made_up(r) if x in ("password", "secret word") else str(r.randint(10, 9999))
-        said = [f"My {x} is {{v}}.", f"The {x} is {{v}}.", f"Remember the {x} {{v}}."]
-        asked, answer = [f"What is my {x}?", f"What is the {x}?", f"What was the {x}?"], f"The {x} is {{v}}."
-        kind = x
-    told = r.choice(said).format(v=v)
-    answer = answer.format(v=v)
-    topic = f"{kind} {x}" if kind in ("pet", "relative", "key", "place", "favourite") else kind
-    return Memo(
-        topic,
-        told,
-        loosely(r, r.choice(asked)),
-        answer,
-        f"The user said: {told}" if told[-1] == "." else f"The user said: {told}.",
-    )
+    """Something to remember."""
+    subject = r.choices(_SUBJECTS, [s.often for s in _SUBJECTS])[0]
+    x, v = subject.about(r) if subject.about else "", subject.value(r, unseen)
+    slots = {"x": x, "v": v, "a_x": a(x) if x else "", "a_v": a(v)}
+    asked = loosely(r, r.choice(subject.asked).format(**slots))
+    said = r.choice(subject.said).format(**slots)
+    topic = f"{subject.topic} {x}".strip()
+    return Memo(topic, said, asked, subject.answer.format(**slots), f"The user said: {said.rstrip('.')}.")
 
 
 def conversation(
@@ -163,13 +203,8 @@ def conversation(
         name = pick(r, NAMES, unseen)
         messages += system(r.choice([f"The user's name is {name}.", f"You are talking with {name}."]))
         memos = [m for m in memos if m.topic != "name"]
-        wanted = Memo(
-            "name",
-            "",
-            r.choice(["What is my name?", "Who am I?"]),
-            f"Your name is {name}.",
-            f"The system says that the user is {name}.",
-        )
+        asked, thoughts = r.choice(["What is my name?", "Who am I?"]), f"The system says that the user is {name}."
+        wanted = Memo("name", "", asked, f"Your name is {name}.", thoughts)
     if r.random() < 0.3 and len(memos) > 1:
         messages += ask(" ".join(m.said.rstrip(".") + "." for m in memos), r.choice(_NODS))
     else:
@@ -185,6 +220,8 @@ def conversation(
     if r.random() < 0.15 and len(memos) > 1:
         other = r.choice([m for m in memos if m is not wanted] or memos)
         messages += ask(other.asked, other.answer)
+    if r.random() < 0.05 and not think and not unseen:
+        return messages + unknown(r, [wanted, *memos])
     messages += ask(wanted.asked, wanted.answer, wanted.thoughts if think else None)
     if r.random() < 0.1 and not think and not unseen:
         for memo in memos:
@@ -193,17 +230,12 @@ def conversation(
     return messages
 
 
-def unknown(r: Random) -> list[Message]:
-    """Asked for something that nobody said."""
+def unknown(r: Random, memos: Sequence[Memo] = ()) -> list[Message]:
+    """Asked for something that nobody said, whatever else was."""
+    told = [memo.topic for memo in memos]
     if r.random() < 0.4:
-        what = r.choice([*_RELATIVES, *ANIMALS[:20]])
+        what = r.choice([x for x in (*_RELATIVES, *ANIMALS[:20]) if not any(topic.endswith(x) for topic in told)])
         return ask(loosely(r, f"What is my {what} called?"), f"You have not told me the name of your {what}.")
-    questions = {
-        "What is my name?": "You have not told me your name.",
-        "Where do I live?": "You have not told me where you live.",
-        "How old am I?": "You have not told me how old you are.",
-        "What is my favourite colour?": "You have not told me your favourite colour.",
-        "Do you know my name?": "You have not told me your name.", "Who am I?": "You have not told me your name.",
-    }  # fmt: skip
-    question, answer = r.choice(list(questions.items()))
-    return ask(loosely(r, question), answer)
+    topic = r.choice([topic for topic in _UNTOLD if topic not in told])
+    questions, answer = _UNTOLD[topic]
+    return ask(loosely(r, r.choice(questions)), answer)

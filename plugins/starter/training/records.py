@@ -42,7 +42,7 @@ def _value(r: Random, key: str, unseen: bool) -> Any:
     if key in lists:
         return pick(r, lists[key], unseen)
     if key in ("age", "count", "price", "size", "year", "score"):
-        return r.randint(1900, 2030) if key == "year" else r.randint(1, 99) if r.random() < 0.8 else r.randint(100, 999)
+        return r.randint(1900, 2030) if key == "year" else r.randint(1, 99) if r.random() < 0.6 else r.randint(100, 999)
     if key in ("open", "done", "active"):
         return r.random() < 0.5
     return r.randint(1, 99) if r.random() < 0.2 else made_up(r)

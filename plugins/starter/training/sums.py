@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from random import Random
 
@@ -147,6 +148,10 @@ def drill(r: Random) -> str:
     for _ in range(6):
         keys = [*r.sample(words("name city pet friend colour food title"), 3), made_up(r)]
         values = {key: made_up(r).capitalize() if r.random() < 0.6 else made_up(r) for key in keys}
+        if r.random() < 0.4:  # the same words, in quotes
+            said = list(values.values())
+            lines.append(f"{', '.join(said)}={json.dumps(said)}\n")
+            continue
         key = r.choice(keys)
         said = ", ".join(f"{k} {w}" for k, w in values.items())
         lines.append(r.choice([f"{said}: {key}= {values[key]}", f'{said}: "{key}"="{values[key]}"']) + "\n")

@@ -155,7 +155,7 @@ def greeting(r: Random) -> list[Message]:
 def fact(r: Random) -> list[Message]:
     """Something that the small world knows."""
     kind = r.random()
-    if kind < 0.55:
+    if kind < 0.45:
         land = r.choice(list(CAPITALS))
         town = CAPITALS[land]
         answer = f"The capital of {land} is {town}."
@@ -167,26 +167,26 @@ def fact(r: Random) -> list[Message]:
                              "Which city is the capital of {c}?", "what's the capital of {c}",
                              "Do you know the capital of {c}?",
                              "Name the capital of {c}."]).format(c=land)  # fmt: skip
-    elif kind < 0.65:
+    elif kind < 0.55:
         thing, colour = r.choice(list(_COLOURS.items()))
         question = r.choice([f"What colour is {thing}?", f"What color is {thing}?", f"Which colour has {thing}?"])
         answer = f"{cap(thing)} is {colour}."
-    elif kind < 0.72:
+    elif kind < 0.62:
         animal, sound = r.choice(list(_SOUNDS.items()))
         question = r.choice([f"What does a {animal} say?", f"What sound does a {animal} make?"])
         answer = f"A {animal} says {sound}."
-    elif kind < 0.8:
+    elif kind < 0.7:
         animal, legs = r.choice(list(_LEGS.items()))
         animal = ("an " if animal[0] in "aeiou" else "a ") + animal
         question, answer = f"How many legs does {animal} have?", f"{cap(animal)} has {legs or 'no'} legs."
-    elif kind < 0.88:
+    elif kind < 0.8:
         word, other = r.choice(list(_OPPOSITES.items()))
         word, other = r.choice([(word, other), (other, word)])
         question = r.choice(
             [f"What is the opposite of {word}?", f"Tell me the opposite of {word}.", f"Opposite of {word}?"]
         )
         answer = f"The opposite of {word} is {other}."
-    elif kind < 0.94:
+    elif kind < 0.95:
         words = r.choice([DAYS, MONTHS])
         i, step = r.randrange(len(words)), r.choice([1, -1])
         side = "after" if step > 0 else "before"

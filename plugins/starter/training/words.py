@@ -46,25 +46,24 @@ _TAILS = [*[""] * 8, *words("n r l s k m t x nd rt ck ll son ton ska witz")]
 
 
 def made_up(r: Random) -> str:
-    """A pronounceable lower-case string of two or three syllables that is (almost surely) no word."""
+    """A pronounceable lower-case string of one to three syllables that is (almost surely) no word."""
     syllables = r.choice((1, 2, 2, 2, 2, 2, 3))
-    text = "".join(r.choice(_HEADS) + r.choice(_VOWELS) + r.choice(_JOINTS) for _ in range(syllables)) + r.choice(
-        _TAILS
-    )
+    parts = [r.choice(_HEADS) + r.choice(_VOWELS) + r.choice(_JOINTS) for _ in range(syllables)]
+    text = "".join(parts) + r.choice(_TAILS)
     return text if len(text) > 3 else text + "ra"
 
 
-def pick(r: Random, words: list[str], unseen: bool = False, share: float = 0.5) -> str:
-    """A word from the list or, for a share of the time and always when `unseen`, a made-up one in its place."""
-    if unseen or r.random() < share:
-        word = made_up(r)
-        if not words[0][0].isupper():
-            return word
-        second = r.random()
-        if second < 0.08:  # two words, as in "Anna Kowalska" or "New Zealand"
-            return f"{r.choice(words) if second < 0.04 else word.capitalize()} {made_up(r).capitalize()}"
-        return word.capitalize()
-    return r.choice(words)
+def pick(r: Random, choices: list[str], unseen: bool = False, share: float = 0.5) -> str:
+    """One of the choices or, for a share of the time and always when `unseen`, a made-up word in its place."""
+    if not unseen and r.random() >= share:
+        return r.choice(choices)
+    word = made_up(r)
+    if not choices[0][0].isupper():
+        return word
+    second = r.random()
+    if second < 0.08:  # two words, as in "Anna Kowalska" or "New Zealand"
+        return f"{r.choice(choices) if second < 0.04 else word.capitalize()} {made_up(r).capitalize()}"
+    return word.capitalize()
 
 
 def a(noun: str) -> str:
@@ -80,7 +79,7 @@ def cap(text: str) -> str:
 def loosely(r: Random, question: str) -> str:
     """The question as people type it: often without its last mark, sometimes all in small letters."""
     if question[-1] in ".?!" and r.random() < 0.3:
-        question = question[:-1]
+        question = question[:-1].rstrip()
     if r.random() < 0.06:
         return r.choice(["Hi, ", "Hello! ", "Please, ", "Hey, ", "OK, ", "And "]) + question[0].lower() + question[1:]
     if r.random() < 0.15:

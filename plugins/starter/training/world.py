@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from random import Random
 
+import calling
 import memory
 import records
 import stories
 import sums
 import talk
-import tooling
 from documents import Document, Message, ask, system
 from words import NAMES, a, made_up, pick, words
 
@@ -104,7 +104,7 @@ def _json(r: Random, held: bool) -> Document:
 
 def _tools(r: Random, held: bool) -> Document:
     think = r.random() < 0.35
-    messages, tools = tooling.conversation(r, lambda: _chat(r), _system(r), think, held)
+    messages, tools = calling.conversation(r, lambda: _chat(r), _system(r), think, held)
     return Document("tools", messages, tools, think)
 
 
@@ -150,8 +150,8 @@ def _echo(r: Random, held: bool) -> Document:
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
     # kind: (maker, how often); the shares of tokens that come out are printed by `python world.py`
-    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 18),
-    "tools": (_tools, 9),
+    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 21),
+    "tools": (_tools, 11),
     "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
     "outside": (_turns("outside", talk.outside), 6),
     "echo": (_echo, 4),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights import gguf
 

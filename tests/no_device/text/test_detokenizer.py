@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from halflap.errors import InvalidRequestError
 from halflap.text.detokenizer import Detokenizer
 from halflap.text.stop_strings import StopStrings
 from halflap.text.tokenizer import Tokenizer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-spm", "gemma-4", "bert-bge", "qwen2"])
@@ -77,28 +78,29 @@ STOPS = st.lists(st.text("ab<\n", max_size=4), max_size=4)
 @given(PIECES, STOPS)
 def test_stop_strings_against_brute_force(pieces: list[str], stops: list[str]) -> None:
     watcher = StopStrings(stops)
-    shown, arrived, stopped = "", "", False
+    shown, arrived = "", ""
     longest = max(map(len, stops), default=0)
     for piece in pieces:
-        emit, stopped = watcher.push(piece)
-        shown += emit
+        shown += watcher.push(piece)
         arrived += piece
         expected = first_stop(arrived, stops)
-        assert stopped == (expected is not None)
-        if stopped:
+        assert (watcher.met is not None) == (expected is not None)
+        if expected is not None:
             assert shown == expected
+            assert arrived.startswith(expected + str(watcher.met))
         else:
             assert arrived.startswith(shown)
             assert len(arrived) - len(shown) <= max(0, longest - 1)
-    if not stopped:
+    if watcher.met is None:
         assert shown + watcher.flush() == arrived
     else:
-        assert watcher.push("more") == ("", True)
+        assert watcher.push("more") == ""
 
 
 def test_text_is_not_held_without_reason() -> None:
     watcher = StopStrings(["</s>", "User:"])
-    assert watcher.push("hello Us") == ("hello ", False)
-    assert watcher.push("age") == ("Usage", False)
-    assert watcher.push("x</s") == ("x", False)
-    assert watcher.push(">tail") == ("", True)
+    assert watcher.push("hello Us") == "hello "
+    assert watcher.push("age") == "Usage"
+    assert watcher.push("x</s") == "x"
+    assert watcher.push(">tail") == ""
+    assert watcher.met == "</s>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import time
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights import gguf
+from halflap.weights.inspect import summary, suspicious
 
 LIMIT_S = 10  # the promise is 1 s; ten times that, for a busy machine
 INTERESTING = [
@@ -75,6 +77,9 @@ def survive(path: Path, content: bytes) -> bool:
                     assert file.dequantize(name).shape == info.shape
                 except UnsupportedModelError:
                     assert info.type not in file.types
+            if len(content) % 5 == 0:
+                json.dumps(summary(file))
+                assert all(map(str.isprintable, suspicious(file)))
     except (ModelFormatError, UnsupportedModelError, ModelNotFoundError):
         return False
     finally:

@@ -95,10 +95,18 @@ def test_quantising_rounds_to_nearest(name: str, bound: float) -> None:
 
 def test_bf16_keeps_nan_and_rounds_ties_to_even() -> None:
     kind = builtin_types()[30]
-    values = np.array([np.nan, np.inf, 1 + 2**-8, 1 + 3 * 2**-8], np.float32).reshape(-1, 1)
+    nans = np.array([0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)
+    values = np.array([*nans, np.inf, 1 + 2**-8, 1 + 3 * 2**-8], np.float32).reshape(-1, 1)
     decoded = kind.dequantize(kind.quantize(values).reshape(-1, 2))[:, 0]
-    assert np.isnan(decoded[0])
-    np.testing.assert_array_equal(decoded[1:], np.array([np.inf, 1, 1 + 2**-6], np.float32))
+    assert np.isnan(decoded[:4]).all()
+    np.testing.assert_array_equal(decoded[4:], np.array([np.inf, 1, 1 + 2**-6], np.float32))
+
+
+def test_nvfp4_takes_the_nan_scale_for_zero() -> None:
+    block = np.full((1, 36), 0x77, np.uint8)
+    block[0, :4] = [0x7F, 0x38, 0x01, 0x00]  # NaN, 1, the smallest subnormal, 0; each halved, as levels are doubled
+    values = builtin_types()[40].dequantize(block).reshape(4, 16)
+    np.testing.assert_array_equal(values, np.array([0, 6, 6 * 2.0**-9, 0], np.float32)[:, None].repeat(16, 1))
 
 
 def test_damaged_scales_give_numbers_not_errors() -> None:

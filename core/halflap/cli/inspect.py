@@ -1,0 +1,75 @@
+"""halflap inspect: what is in a model file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from halflap import loading
+from halflap.cli import common
+from halflap.weights.inspect import summary, suspicious
+
+
+@click.command("inspect")
+@click.argument("model", default="starter")
+@click.option("--strict", is_flag=True, help="List everything suspicious; exit 1 if there is anything.")
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--graph", is_flag=True, help="Print the model's graph.")
+@click.option("--template", is_flag=True, help="Print the chat template in full.")
+@common.as_json
+def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool, as_json: bool) -> int:
+    """Show metadata, tensors by type and size, and the chat template of MODEL."""
+    with loading.open_model(model) as file:
+        data = summary(file)
+        if tensors:
+            data["tensor_list"] = [
+                {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes}
+                for t in file.tensors.values()
+            ]
+        if template:
+            data["template"] = file.metadata.get("tokenizer.chat_template")
+        if graph:
+            data["graph"] = loading.open_architecture(file).graph.dump()
+        if strict:
+            data["suspicious"] = suspicious(file)
+    if as_json:
+        common.print_json(data)
+    else:
+        _show(data)
+    return 1 if data.get("suspicious") else 0
+
+
+def _show(data: dict[str, Any]) -> None:
+    console = common.out()
+    bits = f", {data['bits_per_weight']:.2f} bits per weight" if data["bits_per_weight"] else ""
+    console.print(
+        f"{escape(str(data['name'] or data['path']))}: {escape(str(data['architecture']))}, "
+        f"{data['n_parameters'] / 1e6:,.2f} M parameters{bits}, {common.size(data['file_bytes'])}"
+    )
+    types = Table(box=None, pad_edge=False)
+    for column in ("type", "tensors", "bytes"):
+        types.add_column(column, justify="left" if column == "type" else "right")
+    for name, row in data["tensors"].items():
+        types.add_row(name, str(row["count"]), common.size(row["bytes"]))
+    console.print(types)
+    keys = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in data["metadata"].items():
+        keys.add_row(escape(key), escape(_brief(value)))
+    console.print(keys)
+    for tensor in data.get("tensor_list", ()):
+        console.print(f"{escape(tensor['name'])}  {tensor['type']}  {tensor['shape']}", markup=False)
+    for name in ("template", "graph"):
+        if data.get(name):
+            console.print(data[name], markup=False)
+    for finding in data.get("suspicious", ()):
+        console.print(f"[yellow]suspicious:[/] {escape(finding)}")
+    if data.get("suspicious") == []:
+        console.print("nothing suspicious")
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}…"

@@ -1,0 +1,125 @@
+"""What every device must refuse, said once: for devices written in Python, which have no validator of their own.
+
+Each function raises an error of `halflap.errors` with status "invalid", or returns None. Native backends do the same
+checks behind `abi.h`, where no Python exception could reach them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from halflap.device.interface import Array, Weight
+from halflap.device.sizes import weight_bytes
+from halflap.errors import DeviceError, HalflapError, UnsupportedOpError
+from halflap.graph import ops
+from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
+from halflap.graph.step import Ints, Limits, Step
+
+
+def refusal(node: Node, graph: Graph, types: Collection[str]) -> str | None:
+    """Why no device that follows the op table may run this node; None if one may.
+
+    Args:
+        types: weight types that the device reads.
+    """
+    try:
+        op = ops.find(node.op)
+        op.check_attributes(node.attributes)
+    except HalflapError as error:
+        return str(error)
+    if node.version != op.version:
+        return f"op {node.op!r} version: got {node.version}, want {op.version}"
+    for value in (graph.values[name] for name in node.inputs if name):
+        if value.kind == "weight" and value.dtype not in types:
+            return f"weight {value.name!r} type: got {value.dtype}, want one of {sorted(types)}"
+    return None
+
+
+def check_graph(graph: Graph, types: Collection[str], device: str) -> None:
+    """For `compile`: every node can run.
+
+    Raises:
+        UnsupportedOpError: one cannot.
+    """
+    for node in graph.nodes():
+        reason = refusal(node, graph, types)
+        if reason is not None:
+            raise UnsupportedOpError(
+                f"op {node.op!r} on device {device!r}", got=reason, want="an op of the table", op=node.op, device=device
+            )
+
+
+def check_weight(weight: Weight, device: str) -> None:
+    """For `pack`: as many bytes as its type and shape need.
+
+    Raises:
+        DeviceError: more or fewer.
+    """
+    wanted = weight_bytes(weight.dtype, weight.shape, device)
+    if weight.data.nbytes != wanted:
+        raise invalid(device, f"weight {weight.name!r}", f"{weight.data.nbytes} bytes", f"{wanted}")
+
+
+def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device: str) -> None:
+    """For `run`: counts within the limits, every index inside what it points into.
+
+    Raises:
+        DeviceError: some number is out of bounds.
+    """
+    for what, count, most in (
+        ("tokens", step.n_tokens, limits.tokens),
+        ("sequences", step.n_sequences, limits.sequences),
+        ("rows", step.n_rows, limits.rows),
+    ):
+        if count > most:
+            raise invalid(device, f"step's {what}", count, f"at most {most}")
+    _check_range(step.rows, 0, step.n_tokens, "wanted row", device)
+    for group in groups:
+        table, pool = step.groups[group.name], limits.blocks[group.name]
+        _check_range(table.blocks, 0, pool, f"block of group {group.name!r}", device)
+        room = np.diff(table.table_start) * BLOCK_TOKENS
+        if np.any(table.length - table.first_token > room):
+            raise invalid(device, f"blocks of group {group.name!r}", f"room for {room.tolist()} tokens",
+                          (table.length - table.first_token).tolist())  # fmt: skip
+        first = np.repeat(table.first_token, np.diff(step.seq_start))
+        length = np.repeat(table.length, np.diff(step.seq_start))
+        if np.any(step.index < first) or np.any(step.index >= length):
+            raise invalid(device, f"index in group {group.name!r}", step.index.tolist(), "places that its blocks hold")
+        for copy in step.copies:
+            if copy.group == group.name:
+                ends = np.array([copy.source, copy.target], np.int32)
+                _check_range(ends, 0, pool, f"copied block of group {group.name!r}", device)
+
+
+def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: str) -> None:
+    """For `run`: each input is there in its shape, and each token id is one of the embedding's rows.
+
+    Raises:
+        DeviceError: one is not.
+    """
+    sizes = step.sizes()
+    for name in graph.inputs():
+        if name in ("ids", "rows"):
+            continue
+        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in graph.values[name].shape)
+        found = inputs[name].shape if name in inputs else None
+        if found != shape:
+            raise invalid(device, f"input {name!r}", "none" if found is None else f"shape {list(found)}", list(shape))
+    for node in graph.nodes():
+        if node.op == "embed" and node.inputs[0] == "ids":
+            rows = graph.values[node.inputs[1]].shape[0]
+            assert isinstance(rows, int)
+            _check_range(step.ids, 0, rows, "token id", device)
+
+
+def invalid(device: str, what: str, got: object, want: object) -> DeviceError:
+    """The error for a caller that broke the contract."""
+    return DeviceError(f"device {device!r}: {what}", got=got, want=want, device=device, status="invalid")
+
+
+def _check_range(values: Ints, low: int, stop: int, what: str, device: str) -> None:
+    wrong = values[(values < low) | (values >= stop)]
+    if len(wrong):
+        raise invalid(device, what, int(wrong[0]), f"{low} to {stop - 1}")

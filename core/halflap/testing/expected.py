@@ -1,0 +1,99 @@
+"""What a graph should give: the definitions of graph/reference.py, under the rounding a device declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from halflap.device.interface import Array, Weight
+from halflap.device.reference import ReferenceLayer, ReferenceState
+from halflap.graph import ops
+from halflap.graph.ir import Graph, Node
+from halflap.graph.reference import ACTIVATIONS, F32, I32
+from halflap.graph.step import Limits, Step
+from halflap.testing.drawing import dequantized
+from halflap.testing.rounding import rounded
+
+
+class Expected:
+    """Walks a graph with state of its own.
+
+    Args:
+        rounding: weight type -> rounding of the activations that meet it; empty for the strict meaning.
+    """
+
+    def __init__(
+        self, graph: Graph, weights: Mapping[str, Weight], limits: Limits, rounding: Mapping[str, str]
+    ) -> None:
+        self._graph, self._rounding = graph, rounding
+        self._tensors = {name: dequantized(weights[name]) for name in graph.weights()}
+        self._state = ReferenceState(graph.groups, limits)
+        self.step: Step
+
+    def layer(self, group: str, layer: int) -> ReferenceLayer:
+        return self._state.layers[group][layer]
+
+    def export_block(self, group: str, layer: int, block: int) -> F32:
+        return self._state.export_block(group, layer, block)
+
+    def run(self, step: Step, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Every value of the graph by name."""
+        self.step = step
+        for copy in step.copies:
+            for rows in self._state.layers[copy.group]:
+                rows.k[copy.target], rows.v[copy.target] = rows.k[copy.source], rows.v[copy.source]
+        values: dict[str, Any] = {"": None, "ids": step.ids, "rows": step.rows, **inputs, **self._tensors}
+        for node in self._graph.nodes():
+            given = [values[name] for name in node.inputs]
+            result = self._result(node, given)
+            values.update(zip(node.outputs, result if len(node.outputs) > 1 else (result,), strict=True))
+        return values
+
+    def _result(self, node: Node, given: list[Any]) -> Any:
+        kinds = [
+            self._rounding.get(self._graph.values[name].dtype, "none") if name in self._tensors else "none"
+            for name in node.inputs
+        ]
+        if node.op == "linear":
+            return linear(*given, rounding=kinds[1])
+        if node.op == "moe":
+            return moe(*given, roundings=kinds[3:], activation=str(node.attributes["activation"]))
+        op = ops.find(node.op)
+        return op.meaning()(*([self] if op.context else []), *given, **node.attributes)
+
+
+def linear(x: F32, weight: F32, bias: F32 | None, *, rounding: str) -> F32:
+    """x (…, K) rounded, times weight (N, K), summed in float64."""
+    y = rounded(x, rounding).astype(np.float64) @ weight.T.astype(np.float64)
+    return (y if bias is None else y + bias).astype(np.float32)
+
+
+def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str, roundings: list[str]) -> F32:
+    """The definition, with x rounded before gate and up, and the hidden row before down."""
+    out = np.zeros(x.shape, np.float64)
+    for token, place in np.ndindex(*ids.shape):
+        hidden = moe_hidden(x[token], gate, up, int(ids[token, place]), activation, roundings)
+        part = linear(hidden, down[ids[token, place]], None, rounding=roundings[2])
+        out[token] += float(weights[token, place]) * part
+    return out.astype(np.float32)
+
+
+def moe_hidden(x: F32, gate: F32, up: F32, expert: int, activation: str, roundings: list[str]) -> F32:
+    """One token's hidden row in one expert: x (K), gate and up (E, F, K) -> (F)."""
+    row = ACTIVATIONS[activation](linear(x, gate[expert], None, rounding=roundings[0]))
+    return np.asarray(row * linear(x, up[expert], None, rounding=roundings[1]), np.float32)
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """Largest difference over the largest wanted value; infinite where shapes differ or a number is missing."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    if wanted.size == 0:
+        return 0.0
+    gap = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+    if not np.isfinite(gap).all():
+        return float("inf")
+    peak = float(np.abs(wanted).max())
+    return float(gap.max()) / peak if peak else float(gap.max())

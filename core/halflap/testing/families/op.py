@@ -1,0 +1,123 @@
+"""Family "op": each op alone, against its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from halflap.device.interface import Array, Device, DeviceInfo, Weight
+from halflap.errors import HalflapError
+from halflap.graph.builder import GraphBuilder
+from halflap.graph.ir import Graph, Value
+from halflap.testing.cases import TOLERANCE, Case, Failed, NotOffered, Operand, require_support, within
+from halflap.testing.drawing import Rng, draw_weight, f32_weight
+from halflap.testing.expected import Expected, difference
+from halflap.testing.families.drawn_cases import drawn_cases
+from halflap.testing.families.op_cases import op_cases
+from halflap.testing.rig import Rig, Tables, limits_for
+from halflap.testing.rounding import settled
+
+
+def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
+    yield from op_cases()
+    yield from drawn_cases(seed)
+
+
+def check(case: Case, device: Device) -> float:
+    """Run the op over the case's steps; compare every output of every step."""
+    facts, rng = case.facts, np.random.default_rng(case.seed)
+    rounding = device.info.rounding
+    graph, weights = one_op(facts, rng)
+    require_support(device, graph)
+    limits = limits_for(graph, kv=facts["kv"])
+    expected = Expected(graph, weights, limits, rounding)
+    tables = Tables(graph, limits, rng)
+    if graph.groups and facts["kv"] != "f16":
+        _require_storage(device, graph, facts["kv"])
+    worst = 0.0
+    with Rig(device, graph, weights, limits) as rig:
+        for lengths in facts["chunks"]:
+            chunks = {s: rng.integers(0, 37, n).tolist() for s, n in enumerate(lengths)}
+            step = tables.step(chunks, facts.get("wanted"), offset=facts.get("offset", 0))
+            kinds = [rounding.get(o.dtype, "none") for o in facts["operands"] if o and o.kind == "weight"]
+            inputs = draw_inputs(facts["operands"], step.sizes(), rng, "i8x256" if "i8x256" in kinds else "none")
+            wanted, found = expected.run(step, inputs), rig.run(step, inputs)
+            for name in graph.outputs:
+                worst = max(worst, compare(name, found[name], wanted[name]))
+    return worst
+
+
+def compare(name: str, found: Array, wanted: Array) -> float:
+    """Integers must be equal; floats within the tolerance."""
+    if np.issubdtype(np.asarray(wanted).dtype, np.integer):
+        if not np.array_equal(found, wanted):
+            raise Failed(f"{name}: got {np.asarray(found).tolist()!s:.200}, want {wanted.tolist()!s:.200}")
+        return 0.0
+    return within(name, difference(np.asarray(found), wanted), TOLERANCE)
+
+
+def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]]:
+    """A graph of the one op, and its weights."""
+    operands = [o for o in facts["operands"] if o is not None]
+    weights = {o.name: _weight(o, rng) for o in operands if o.kind == "weight"}
+    g = GraphBuilder("one op", {name: (w.dtype, w.shape) for name, w in weights.items()})
+    values: list[Value | None] = []
+    for operand in facts["operands"]:
+        if operand is None:
+            values.append(None)
+        elif operand.kind == "weight":
+            values.append(g.weight(operand.name))
+        else:
+            values.append(g.input(operand.name, operand.dtype, *operand.shape))
+    g.segment("layer.0")
+    attributes = dict(facts["attributes"])
+    if facts["op"] == "attention":
+        k, v = (int(operand.shape[1]) for operand in facts["operands"][1:3])
+        attributes |= g.state_layer("kv", k, v, attributes.get("window", 0))
+    results = getattr(g, facts["op"])(*values, **attributes)
+    outputs = list(results) if isinstance(results, tuple) else [results]
+    if facts.get("read_only"):
+        outputs.append(g.attention(values[0], **attributes))
+    for place, value in enumerate(outputs):
+        g.output(value, f"out{place}")
+    return g.finish(), weights
+
+
+def draw_inputs(
+    operands: tuple[Operand | None, ...], sizes: Mapping[str, int], rng: Rng, rounding: str
+) -> dict[str, Array]:
+    """Arrays for the graph's inputs other than the step's own."""
+    drawn: dict[str, Array] = {}
+    for operand in operands:
+        if operand is None or operand.kind == "weight" or operand.name in ("ids", "rows"):
+            continue
+        shape = tuple(sizes[d] if isinstance(d, str) else d for d in operand.shape)
+        if operand.draw.startswith("experts:"):
+            count = int(operand.draw.removeprefix("experts:"))
+            rows = [rng.permutation(count)[: shape[1]] for _ in range(shape[0])]
+            drawn[operand.name] = np.asarray(rows, np.int32).reshape(shape)
+        elif operand.draw == "ties":
+            drawn[operand.name] = rng.integers(0, 3, shape).astype(np.float32)
+        elif operand.draw == "positive":
+            drawn[operand.name] = rng.uniform(0.1, 2.0, shape).astype(np.float32)
+        else:
+            drawn[operand.name] = settled(rng.standard_normal(shape).astype(np.float32), rounding)
+    return drawn
+
+
+def _weight(operand: Operand, rng: Rng) -> Weight:
+    shape = tuple(int(dim) for dim in operand.shape)
+    if operand.draw == "positive":
+        return f32_weight(operand.name, rng.uniform(0.5, 4.0, shape).astype(np.float32))
+    if operand.dtype == "F32" and len(shape) == 1:
+        return f32_weight(operand.name, rng.standard_normal(shape).astype(np.float32))
+    return draw_weight(operand.name, operand.dtype, shape, rng)
+
+
+def _require_storage(device: Device, graph: Graph, kv: str) -> None:
+    try:
+        device.state(graph.groups, limits_for(graph, kv=kv)).close()
+    except HalflapError as refused:
+        raise NotOffered(f"KV type {kv}: {refused}") from None

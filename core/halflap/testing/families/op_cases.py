@@ -1,0 +1,154 @@
+"""One case per op and variant, over odd shapes: the data behind the family "op"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from halflap.testing.cases import Case, Operand
+
+TOKENS = (1, 2, 3, 17, 33)
+Chunks = tuple[tuple[int, ...], ...]
+
+
+def op_cases() -> Iterator[Case]:
+    """Every op of the core table."""
+    yield from _elementwise()
+    yield from _norms()
+    yield from _rope()
+    yield from _attention()
+    yield from _rows_and_routes()
+
+
+def case(op: str, variant: str, *operands: Operand | None, chunks: Chunks = ((5,),), **facts: Any) -> Case:
+    """A case of one op.
+
+    Args:
+        chunks: per step, the tokens that each sequence is fed.
+        facts: attributes, kv (storage of K and V), offset (of rotary positions), wanted (rows), read_only.
+    """
+    facts = {"attributes": {}, "kv": "f32", **facts, "op": op, "operands": operands, "chunks": chunks}
+    return Case(f"op/{op}/{variant}", "op", len(variant), facts)
+
+
+def row(name: str, width: int) -> Operand:
+    """An input of one f32 row per token."""
+    return Operand(name, ("T", width))
+
+
+def _elementwise() -> Iterator[Case]:
+    for tokens in TOKENS:
+        n = 2 * tokens + 61
+        yield case("add", f"same-T{tokens}", row("a", n), row("b", n), chunks=((tokens,),))
+        yield case("mul", f"same-T{tokens}", row("a", n), row("b", n), chunks=((tokens,),))
+    for op in ("add", "mul"):
+        yield case(op, "row", row("a", 67), Operand("b", (67,)))
+        yield case(op, "weight-row", row("a", 67), Operand("b", (67,), "weight", "F32"))
+        yield case(op, "column", row("a", 67), row("b", 1))
+    for activation in ("silu", "gelu_tanh", "sigmoid", "relu"):
+        given = {"activation": activation}
+        yield case("activate", activation, row("x", 131), attributes=given, chunks=((17,),))
+        yield case("glu", activation, row("gate", 131), row("up", 131), attributes=given, chunks=((3,),))
+    yield case("scale", "by-0.37", row("x", 35), attributes={"factor": 0.37})
+    yield case("softcap", "at-1.5", row("x", 35), attributes={"cap": 1.5})
+    yield case("softcap", "at-30", row("x", 35), attributes={"cap": 30.0})
+    yield case("position_scale", "period-7", row("x", 48), attributes={"beta": 0.1, "period": 7}, chunks=((17,), (3,)))
+
+
+def _norms() -> Iterator[Case]:
+    for tokens, head, groups in ((1, 64, 1), (2, 16, 7), (3, 80, 3), (17, 128, 5), (33, 33, 1), (3, 20, 4)):
+        weight = Operand("weight", (head,), "weight", "F32")
+        given = {"eps": 1e-6, "groups": groups}
+        yield case("rms_norm", f"T{tokens}-{groups}x{head}", row("x", head * groups), weight, attributes=given,
+                    chunks=((tokens,),))  # fmt: skip
+    yield case("rms_norm", "no-weight", row("x", 96), None, attributes={"eps": 1e-5, "groups": 2})
+    yield case("rms_norm", "large-eps", row("x", 96), None, attributes={"eps": 0.5})
+
+
+def _rope() -> Iterator[Case]:
+    for layout in ("interleaved", "half"):
+        for head_dim, heads, pairs in ((16, 3, 8), (20, 1, 10), (32, 5, 8), (80, 2, 40), (128, 3, 64), (80, 1, 16)):
+            given: dict[str, Any] = {"head_dim": head_dim, "layout": layout, "frequencies": frequencies(pairs)}
+            partial = "-partial" if 2 * pairs < head_dim else ""
+            x = row("x", heads * head_dim)
+            yield case("rope", f"{layout}-{heads}x{head_dim}{partial}", x, None, attributes=given,
+                        chunks=((3, 2), (1, 17)))  # fmt: skip
+        given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
+        factors = Operand("factors", (12,), "weight", "F32", "positive")
+        yield case("rope", f"{layout}-factors-magnitude", row("x", 96), factors, attributes=given, chunks=((33,),))
+        yield case("rope", f"{layout}-far", row("x", 96), None, attributes=given, chunks=((17,),), offset=40_000)
+
+
+def frequencies(pairs: int) -> tuple[float, ...]:
+    return tuple(float(10_000.0 ** (-i / pairs)) for i in range(pairs))
+
+
+def _attention() -> Iterator[Case]:
+    shapes = ((1, 1, 16, 16), (3, 3, 32, 32), (6, 2, 20, 20), (5, 1, 80, 80), (4, 2, 128, 128), (7, 7, 16, 32))
+    for heads, kv_heads, head_dim, v_head_dim in shapes:
+        for kv in ("f16", "f32"):
+            yield attend(f"{heads}over{kv_heads}-{head_dim}x{v_head_dim}-{kv}", heads, kv_heads, head_dim, v_head_dim,
+                          chunks=((33, 2), (1, 3), (2, 17)), kv=kv)  # fmt: skip
+    for tokens in TOKENS:
+        yield attend(f"T{tokens}", 4, 2, 32, 32, chunks=((tokens,), (1,)))
+    for window in (1, 5, 32, 40):
+        yield attend(f"window-{window}", 4, 2, 16, 16, chunks=((33, 3), (17, 1), (1, 33), (1, 1)), window=window)
+    yield attend("softcap", 4, 2, 16, 16, chunks=((17,), (3,)), softcap=2.5)
+    yield attend("sinks", 6, 2, 16, 16, chunks=((17, 1), (1, 3)), sinks=True)
+    yield attend("sinks-window-softcap", 6, 3, 20, 20, chunks=((33, 1), (3, 3)), sinks=True, window=7, softcap=4.0)
+    yield attend("read-only", 4, 2, 32, 32, chunks=((33, 2), (1, 17)), read_only=True)
+    yield attend("scale-0.3", 2, 1, 16, 16, chunks=((17,),), scale=0.3)
+
+
+def attend(
+    variant: str,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    v_head_dim: int,
+    *,
+    chunks: Chunks,
+    sinks: bool = False,
+    kv: str = "f32",
+    read_only: bool = False,
+    **attributes: Any,
+) -> Case:
+    given = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "v_head_dim": v_head_dim,
+             "scale": head_dim**-0.5, **attributes}  # fmt: skip
+    operands = [row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim),
+                Operand("sinks", (heads,), "weight", "F32") if sinks else None]  # fmt: skip
+    return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only)
+
+
+def _rows_and_routes() -> Iterator[Case]:
+    ids = Operand("ids", ("T",), dtype="i32")
+    rows = Operand("rows", ("R",), dtype="i32")
+    yield case("embed", "F32", ids, Operand("table", (37, 65), "weight", "F32"), chunks=((17,),))
+    for wanted in ((), (4,), (0, 2, 4), (4, 0, 4)):
+        yield case("take", f"rows-{'-'.join(map(str, wanted)) or 'none'}", row("x", 35), rows, wanted=wanted)
+    for gating in ("softmax", "sigmoid", "softmax_chosen"):
+        for experts, used in ((8, 2), (60, 4), (5, 5), (7, 1)):
+            for bias in (None, Operand("bias", (experts,), "weight", "F32")):
+                variant = f"{gating}-{used}of{experts}{'-bias' if bias else ''}"
+                given = {"gating": gating, "used": used, "normalize": used == 2, "scale": 1.0 if used < 4 else 2.5}
+                yield case("route", variant, row("logits", experts), bias, attributes=given, chunks=((17,),))
+    given = {"used": 3}
+    yield case("route", "ties", Operand("logits", ("T", 9), draw="ties"), None, attributes=given, chunks=((17,),))
+    for tokens in TOKENS:
+        weight = Operand("weight", (2 * tokens + 3, 67), "weight", "F32")
+        yield case("linear", f"F32-T{tokens}", row("x", 67), weight, None, chunks=((tokens,),))
+    bias = Operand("bias", (19,), "weight", "F32")
+    yield case("linear", "bias", row("x", 67), Operand("weight", (19, 67), "weight", "F32"), bias)
+    for tokens, experts, used in ((1, 4, 2), (3, 8, 8), (17, 5, 1), (33, 6, 3)):
+        yield mixture(f"T{tokens}-{used}of{experts}", tokens, experts, used, 48, 35)
+
+
+def mixture(variant: str, tokens: int, experts: int, used: int, width: int, hidden: int) -> Case:
+    """A case of `moe`."""
+    shapes = (("gate", (hidden, width)), ("up", (hidden, width)), ("down", (width, hidden)))
+    return case(
+        "moe", variant, row("x", width), Operand("experts", ("T", used), dtype="i32", draw=f"experts:{experts}"),
+        Operand("shares", ("T", used), draw="positive"),
+        *(Operand(name, (experts, *shape), "weight", "F32") for name, shape in shapes),
+        chunks=((tokens,),), attributes={"activation": "gelu_tanh" if used == 1 else "silu"},
+    )  # fmt: skip

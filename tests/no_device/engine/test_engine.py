@@ -1,0 +1,114 @@
+"""The engine by itself, over a runner that computes nothing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from halflap.engine.engine import Engine
+from halflap.engine.scheduler import Scheduler
+from halflap.engine.sequence import Scoring
+from halflap.errors import BusyError, ModelClosedError
+from halflap.graph.ir import LayerWidth, StateGroup
+from halflap.graph.step import Limits, Step
+
+GROUPS = (StateGroup("kv", (LayerWidth(4, 4),)),)
+LIMITS = Limits(tokens=16, sequences=3, rows=4, context=64, blocks={"kv": 6})
+
+
+class Runner:
+    """Answers each wanted row with the token it belongs to; waits at the gate before every step."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.steps: list[Step] = []
+        self.closed = False
+
+    def run(self, step: Step, fetch: list[str]) -> dict[str, Any]:
+        self.gate.wait(60)
+        self.steps.append(step)
+        return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def score(engine: Engine, ids: list[int]) -> Any:
+    found: Any = {"event": threading.Event()}
+
+    def done(rows: Any) -> None:
+        found["rows"] = rows
+        found["event"].set()
+
+    engine.submit(Scoring(ids, "logits", range(len(ids)), done))
+    return found
+
+
+def test_steps_stay_within_the_limits_and_every_row_reaches_its_owner() -> None:
+    runner = Runner()
+    engine = Engine(lambda: runner, GROUPS, LIMITS)  # type: ignore[arg-type, return-value]
+    lengths = [1, 5, 17, 40, 3, 60, 2, 33]
+    asked = [score(engine, list(range(100 * i, 100 * i + n))) for i, n in enumerate(lengths)]
+    for i, found in enumerate(asked):
+        assert found["event"].wait(60)
+        assert found["rows"][:, 0].tolist() == list(range(100 * i, 100 * i + lengths[i]))
+    for step in runner.steps:
+        assert 0 < step.n_tokens <= 16
+        assert step.n_sequences <= 3
+        assert step.n_rows <= 4
+        assert set(step.groups["kv"].blocks.tolist()) <= set(range(6))
+    assert engine.metrics().blocks_used == {"kv": 0}
+    engine.close()
+    assert runner.closed
+
+
+def test_a_full_queue_says_when_to_come_again() -> None:
+    runner = Runner()
+    runner.gate.clear()
+    engine = Engine(lambda: runner, GROUPS, LIMITS)  # type: ignore[arg-type, return-value]
+    with pytest.raises(BusyError) as raised:
+        for _ in range(400):
+            score(engine, [1])
+    assert raised.value.retry_after
+    runner.gate.set()
+    engine.close()
+
+
+def test_an_engine_that_dies_fails_its_work_and_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Scheduler) -> None:
+        raise ZeroDivisionError("scheduler")
+
+    monkeypatch.setattr(Scheduler, "schedule", broken)
+    engine = Engine(Runner, GROUPS, LIMITS)  # type: ignore[arg-type]
+    found = score(engine, [1])
+    assert found["event"].wait(60)
+    assert isinstance(found["rows"], ZeroDivisionError)
+    engine.close()
+    with pytest.raises(ModelClosedError):
+        score(engine, [1])
+
+
+def test_a_runner_that_cannot_be_made_fails_the_load() -> None:
+    def fails() -> Any:
+        raise MemoryError("no room")
+
+    before = sys.getswitchinterval()
+    with pytest.raises(MemoryError, match="no room"):
+        Engine(fails, GROUPS, LIMITS)
+    assert sys.getswitchinterval() == before
+
+
+def test_the_switch_interval_is_short_while_an_engine_lives() -> None:
+    before = sys.getswitchinterval()
+    engines = [Engine(Runner, GROUPS, LIMITS) for _ in range(2)]  # type: ignore[arg-type]
+    assert sys.getswitchinterval() < before
+    engines[0].close()
+    engines[0].close()
+    assert sys.getswitchinterval() < before
+    engines[1].close()
+    assert sys.getswitchinterval() == before

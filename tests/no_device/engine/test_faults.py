@@ -1,0 +1,78 @@
+"""A device that fails, late or for good: its requests get a typed error, the host and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import halflap
+from halflap.errors import DeviceError, DeviceLostError, DeviceMemoryError, PlanError
+from halflap.testing import FakeBackend, Fault
+
+
+@pytest.fixture
+def fake() -> Iterator[Any]:
+    made: list[str] = []
+
+    def make(**options: Any) -> FakeBackend:
+        backend = FakeBackend(**options)
+        halflap.plugins.register(backend, name="fake")
+        made.append("fake")
+        return backend
+
+    yield make
+    for name in made:
+        halflap.plugins.unregister(name)
+
+
+@pytest.fixture
+def file(shared: Path) -> Path:
+    return shared / "oracle" / "families" / "qwen3-base.gguf"
+
+
+def test_a_run_that_fails_fails_its_requests_only(file: Path, fake: Any) -> None:
+    fake(faults=[Fault("run", at=3, status="internal")])
+    with halflap.load(file, devices=["fake"], ctx=128) as model:
+        with pytest.raises(DeviceError, match="injected") as raised:
+            model.generate([5, 6], max_tokens=20, ignore_eos=True)
+        assert raised.value.partial.usage.completion_tokens == 2
+        assert model.generate([5, 6], max_tokens=4, ignore_eos=True).usage.completion_tokens == 4
+        assert not any(model.metrics.blocks_used.values())
+
+
+def test_a_lost_device_stays_lost_and_the_model_still_closes(file: Path, fake: Any) -> None:
+    backend = fake(faults=[Fault("run", at=2, status="device_lost")])
+    model = halflap.load(file, devices=["reference", "fake"], split=[1, 1], ctx=128)
+    for _ in range(3):
+        with pytest.raises(DeviceLostError):
+            model.generate([5, 6], max_tokens=9, ignore_eos=True)
+    model.close()
+    assert all(device.allocated == 0 for device in backend.opened)
+
+
+@pytest.mark.parametrize("call", ["pack", "state", "compile"])
+def test_memory_that_runs_out_while_loading_leaves_nothing_behind(file: Path, fake: Any, call: str) -> None:
+    backend = fake(faults=[Fault(call, at=1, status="out_of_memory")])
+    with pytest.raises(DeviceMemoryError):
+        halflap.load(file, devices=["fake"], ctx=128)
+    assert all(device.allocated == 0 for device in backend.opened)
+
+
+def test_too_little_memory_is_found_before_anything_is_allocated(file: Path, fake: Any) -> None:
+    backend = fake(memory=100_000)
+    with pytest.raises(PlanError, match="lacks") as raised:
+        halflap.load(file, devices=["fake"], ctx=128)
+    assert raised.value.device == "fake"
+    assert all(not device.calls["pack"] for device in backend.opened)
+
+
+def test_answers_do_not_depend_on_a_device_being_late(file: Path, fake: Any) -> None:
+    with halflap.load(file, devices=["reference"], ctx=128) as model:
+        wanted = model.generate([5, 6, 7], max_tokens=12, temperature=0, ignore_eos=True).text
+    fake(seed=4)
+    for devices in (["fake"], ["fake", "reference"], ["reference", "fake"], ["fake", "fake"]):
+        with halflap.load(file, devices=devices, split=[1] * len(devices), ctx=128) as model:
+            assert model.generate([5, 6, 7], max_tokens=12, temperature=0, ignore_eos=True).text == wanted
