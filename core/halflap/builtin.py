@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from halflap.graph import ops
 from halflap.hookspecs import Register, hookimpl
+from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
 ARCHITECTURES = ("gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
@@ -35,6 +38,17 @@ def register_weight_types(register: Register) -> None:
 @hookimpl
 def register_model_formats(register: Register) -> None:
     register("gguf", "halflap.weights.gguf:open", magic=b"GGUF")
+
+
+TOKENIZER_MODELS = ("bert", "gemma4", "gpt2", "llama", "t5")
+
+
+@hookimpl
+def register_tokenizers(register: Register) -> None:
+    for name in TOKENIZER_MODELS:
+        register(name, "halflap.text.tokenizer:Tokenizer.from_metadata", kind="model")
+    for name in PRETOKENIZERS:
+        register(name, partial(PRETOKENIZERS.__getitem__, name), kind="pre")
 
 
 SAMPLERS = {

@@ -59,7 +59,8 @@ def register_models(register: Register) -> None:
 
 @hookspec
 def register_tokenizers(register: Register) -> None:
-    """Tokenizer kinds. Fact: kind, "model" (tokenizer.ggml.model) or "pre" (tokenizer.ggml.pre)."""
+    """Tokenizers. Fact: kind: "model" (tokenizer.ggml.model), factory(metadata) -> Tokenizer; or "pre"
+    (tokenizer.ggml.pre), factory() -> halflap.text.pretokenizers.PreTokenizer."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from halflap.device.opening import open_devices
 from halflap.engine.request import check_option
 from halflap.errors import HalflapError, InvalidRequestError, ModelFormatError, ModelNotFoundError
 from halflap.placement import Plan, Wishes
+from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
 
 HEADER = 16
@@ -102,6 +103,22 @@ def open_architecture(file: ModelFile) -> Architecture:
     """The graph of an open file."""
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
     return architectures.load(file.architecture, file.metadata, tensors)
+
+
+def open_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that metadata describes, with what plugins add to the built-in kinds.
+
+    Raises:
+        ModelFormatError: the metadata is missing or contradicts itself.
+        UnsupportedModelError: a kind that nobody registered.
+    """
+    added = [entry for entry in plugins.entries("tokenizers") if entry.owner != plugins.BUILT_IN]
+    for entry in added:
+        if entry.facts.get("kind") == "model" and entry.name == metadata.get("tokenizer.ggml.model"):
+            made: Tokenizer = entry.resolve()(metadata)
+            return made
+    pretokenizers = {entry.name: entry.resolve()() for entry in added if entry.facts.get("kind") == "pre"}
+    return Tokenizer.from_metadata(metadata, pretokenizers=pretokenizers)
 
 
 def weights_of(file: ModelFile) -> dict[str, Weight]:

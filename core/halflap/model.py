@@ -77,7 +77,7 @@ def load(
     opened = []
     try:
         architecture = loading.open_architecture(file)
-        tokenizer = Tokenizer.from_metadata(file.metadata)
+        tokenizer = loading.open_tokenizer(file.metadata)
         if plan is None:
             opened = loading.open_wished(wishes)
             plan = placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, opened)
@@ -144,7 +144,7 @@ def plan(
 def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
     """A model file's tokenizer alone; no weight is read."""
     with loading.open_model(model) as file:
-        return Tokenizer.from_metadata(file.metadata)
+        return loading.open_tokenizer(file.metadata)
 
 
 class Model:

@@ -8,6 +8,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -156,7 +157,10 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            self._add(BUILT_IN, lambda: importlib.import_module("halflap.builtin"), "halflap", "", keep_error=False)
+            from halflap import __version__
+
+            built_in = partial(importlib.import_module, "halflap.builtin")
+            self._add(BUILT_IN, built_in, "halflap", __version__, keep_error=False)
             wanted = os.environ.get("HALFLAP_PLUGINS")
             allowed = None if wanted is None else {part.strip() for part in wanted.split(",") if part.strip()}
             for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: p.name):

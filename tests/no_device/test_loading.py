@@ -9,6 +9,7 @@ import pytest
 import halflap
 from halflap import loading
 from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
+from halflap.text.pretokenizers import PreTokenizer
 from halflap.weights import gguf_writer
 
 
@@ -79,6 +80,37 @@ def test_a_tensor_of_the_wrong_shape_is_named(shared: Path, monkeypatch: pytest.
             ModelFormatError, match=r"tensor 'blk\.0\.ffn_gate\.weight': got shape \[96, 64\], want \[95"
         ):
             loading.open_architecture(file)
+
+
+class Spaces:
+    """A pre-tokenizer that cuts at single spaces only."""
+
+    @halflap.hookimpl
+    def register_tokenizers(self, register) -> None:  # type: ignore[no-untyped-def]
+        register("spaces", lambda: PreTokenizer((r" ?[^ ]+| +",)), kind="pre")
+        register("letters", Letters, kind="model")
+
+
+class Letters:
+    """A tokenizer of a plugin's own."""
+
+    def __init__(self, metadata: dict[str, object]) -> None:
+        self.metadata = metadata
+
+
+def test_tokenizers_of_plugins_are_used(shared: Path) -> None:
+    with loading.open_model(shared / "vocab" / "ggml-vocab-gpt-2.gguf") as file:
+        metadata = {**file.metadata, "tokenizer.ggml.pre": "spaces"}
+        with pytest.raises(UnsupportedModelError, match="'spaces'"):
+            loading.open_tokenizer(metadata)
+        halflap.plugins.register(Spaces(), name="spaces")
+        try:
+            assert (
+                loading.open_tokenizer(metadata).decode(loading.open_tokenizer(metadata).encode("a  b1.")) == "a  b1."
+            )
+            assert isinstance(loading.open_tokenizer({"tokenizer.ggml.model": "letters"}), Letters)
+        finally:
+            halflap.plugins.unregister("spaces")
 
 
 def test_recommended_sampling_is_used_when_it_makes_sense() -> None:

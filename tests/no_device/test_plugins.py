@@ -132,6 +132,13 @@ def test_a_factory_that_does_not_import_names_its_plugin() -> None:
     assert raised.value.plugin == "bad"
 
 
+def test_built_in_tokenizer_kinds_are_those_the_vocabulary_knows() -> None:
+    from halflap.builtin import TOKENIZER_MODELS
+    from halflap.text.vocabulary import MODELS
+
+    assert set(TOKENIZER_MODELS) == set(MODELS)
+
+
 def test_discovery_opens_nothing_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from halflap import plugins; plugins.plugins();"

@@ -71,9 +71,13 @@ def test_a_full_queue_says_when_to_come_again() -> None:
     runner = Runner()
     runner.gate.clear()
     engine = Engine(lambda: runner, GROUPS, LIMITS)  # type: ignore[arg-type, return-value]
-    with pytest.raises(BusyError) as raised:
+
+    def fill() -> None:
         for _ in range(400):
             score(engine, [1])
+
+    with pytest.raises(BusyError) as raised:
+        fill()
     assert raised.value.retry_after
     runner.gate.set()
     engine.close()

@@ -1,5 +1,6 @@
 // Instances of matmul_quant.h for every quantised type.
 #include "matmul_quant.h"
+#include "rows512.h"
 
 #include "table.h"
 
@@ -24,6 +25,17 @@ void fill_matmul_quant(Kernels &k) {
   fill<Q5_K>(k, Type::Q5_K);
   fill<Q6_K>(k, Type::Q6_K);
   fill<IQ4_XS>(k, Type::IQ4_XS);
+#if defined(__AVX512VNNI__)
+  k.matmul[static_cast<int>(Type::Q8_0)] = matmul_rows<RowQ8_0>;
+  k.matmul[static_cast<int>(Type::Q4_0)] = matmul_rows<RowQ4_0>;
+  k.matmul[static_cast<int>(Type::Q4_1)] = matmul_rows<RowQ4_1>;
+  k.matmul[static_cast<int>(Type::Q5_0)] = matmul_rows<RowQ5_0>;
+  k.matmul[static_cast<int>(Type::Q5_1)] = matmul_rows<RowQ5_1>;
+  k.matmul[static_cast<int>(Type::IQ4_NL)] = matmul_rows<RowIQ4_NL>;
+  k.matmul[static_cast<int>(Type::Q4_K)] = matmul_rows<RowQ4_K>;
+  k.matmul[static_cast<int>(Type::Q5_K)] = matmul_rows<RowQ5_K>;
+  k.matmul[static_cast<int>(Type::Q6_K)] = matmul_rows<RowQ6_K>;
+#endif
 }
 
 }  // namespace halflap::cpu::HALFLAP_ISA
