@@ -67,7 +67,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     names = [n for n in plugins.names("models") if not n.endswith(":")]
-    got = "a folder" if path.is_dir() else "no such file"
+    got = "a folder" if path.is_dir() else "no regular file" if path.exists() else "no such file"
     registered = f" or one of the names {', '.join(map(repr, names))}" if names else ""
     raise ModelNotFoundError(f"model {name!r}", got=got, want=f"the path of a GGUF file{registered}")
 

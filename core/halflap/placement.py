@@ -105,7 +105,17 @@ class Plan:
         return {**asdict(self), "sequences_at_full_length": self.sequences_at_full_length}
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1))
+        """Write the plan for `load(plan=…)`.
+
+        Raises:
+            PlanError: the file cannot be written.
+        """
+        try:
+            Path(path).write_text(json.dumps(self.to_dict(), indent=1))
+        except OSError as cause:
+            raise PlanError(
+                f"plan file {str(path)!r}", got=cause.strerror or cause, want="a path that can be written"
+            ) from cause
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
@@ -186,10 +196,25 @@ def parse_numbers(option: str, text: str, count: int | None = None) -> tuple[flo
         place = sum(len(part) + 1 for part in parts[:bad])
         raise PlanError(option, got=f"{text!r}", want="a number between commas", char=place) from None
     if count is not None and len(numbers) != count:
-        raise PlanError(option, got=f"{len(numbers)} numbers", want=f"{count}, one per device", char=len(text))
+        place = len(",".join(parts[:count]))  # of the comma too many, or the end
+        many = len(numbers) > count
+        got = f"{len(numbers)} {f'with character {place + 1}' if many else f'up to character {len(text)}'}"
+        raise PlanError(option, got=got, want=f"{count}, one per device", char=place)
     if not math.fsum(numbers) > 0:
         raise PlanError(option, got=text, want="at least one number above 0", char=0)
     return numbers
+
+
+def parse_integers(option: str, text: str, count: int | None = None) -> tuple[int, ...]:
+    """Whole numbers between commas, strictly.
+
+    Raises:
+        PlanError: names the first character that cannot stand there.
+    """
+    if "." in text:
+        place = text.index(".")
+        raise PlanError(option, got=f"'.' at character {place + 1}", want="digits and ','", char=place)
+    return tuple(int(number) for number in parse_numbers(option, text, count))
 
 
 def _is_number(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -31,10 +32,13 @@ class Commands(click.Group):
             formatter.write_dl(sorted(rows))
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="halflap")
-def halflap() -> None:
+@click.pass_context
+def halflap(context: click.Context) -> None:
     """Run language models on this machine's devices."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,12 +55,21 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except click.ClickException as error:
         usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "halflap"
-        _fail({"code": "usage", "message": error.format_message(), "fix": f"See `{usage} --help`."}, 2, arguments)
+        _fail({"code": "usage", "message": _said(error), "fix": f"See `{usage} --help`."}, 2, arguments)
     except HalflapError as error:
         _fail(error.to_dict(), 2 if isinstance(error, UsageError) else 1, arguments)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader left, as `head` does: nothing more to say
+        # The reader left, as `head` does: nothing more to say, and nowhere to flush to at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _said(error: click.ClickException) -> str:
+    """Click's message in the one form in which Halflap speaks."""
+    if isinstance(error, click.NoSuchOption):
+        near = f", such as {', '.join(sorted(error.possibilities))}" if error.possibilities else ""
+        return f"option: got {error.option_name!r}, want one that the command has{near}"
+    return error.format_message()
 
 
 def _fail(error: dict[str, Any], code: int, arguments: list[str]) -> None:
@@ -64,6 +77,6 @@ def _fail(error: dict[str, Any], code: int, arguments: list[str]) -> None:
         click.echo(json.dumps({"error": error}))
     message = error["message"]
     if error["fix"] and error["fix"] not in message:
-        message = f"{message}. {error['fix']}"
+        message = f"{message.rstrip('.')}. {error['fix']}"
     click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(code)

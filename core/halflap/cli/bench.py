@@ -7,12 +7,15 @@ import time
 from typing import Any
 
 import click
-from rich.progress import Progress
 from rich.table import Table
 
 from halflap import placement
 from halflap.cli import common
-from halflap.model import Model, load
+from halflap.cli.progress import Waiting
+from halflap.cli.run import open_model
+from halflap.device.opening import open_devices
+from halflap.model import Model
+from halflap.placement import Plan
 
 
 @click.command("bench")
@@ -38,18 +41,22 @@ def command(
     prompts, gens = (_counts(f"--n-{name}", text) for name, text in (("prompt", n_prompt), ("gen", n_gen)))
     tests = [(n, 0) for n in prompts if n] + [(0, n) for n in gens if n]
     ctx = max([*prompts, *gens, 1]) + 32
-    names = [part.strip() for part in devices.split(",")] if devices else None
-    with load(model, devices=names, threads=threads, ctx=ctx) as loaded, _progress() as progress:
-        bar = progress.add_task("bench", total=len(tests) * (repetitions + 1))
-        results = []
+    if not tests:
+        raise click.UsageError("--n-prompt and --n-gen: got 0 for both, want something to measure")
+    wishes = {**dict.fromkeys((*common.PLACEMENT, "plan")), "pin": ()}
+    with (
+        open_model(model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx}) as loaded,
+        Waiting("bench", total=len(tests) * (repetitions + 1)) as waiting,
+    ):
+        used, results = _threads(loaded.plan), []
         for prompt, gen in tests:
             seconds = []
             for round_ in range(repetitions + 1):
                 took = _prefill(loaded, prompt) if prompt else _decode(loaded, gen)
                 if round_:  # the first one warms up
                     seconds.append(took)
-                progress.advance(bar)
-            results.append(_result(loaded, prompt, gen, seconds))
+                waiting.advance()
+            results.append(_result(loaded, used, prompt, gen, seconds))
     if output == "json" or as_json:
         common.print_json(results)
     else:
@@ -57,11 +64,17 @@ def command(
 
 
 def _counts(option: str, text: str) -> list[int]:
-    return [int(n) for n in placement.parse_numbers(option, text)] if text != "0" else []
+    return list(placement.parse_integers(option, text)) if text != "0" else []
 
 
-def _progress() -> Progress:
-    return Progress(console=common.notes(), transient=True)
+def _threads(plan: Plan) -> int | None:
+    """Threads that compute, the engine's own included, where a device of the plan counts them."""
+    opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
+    try:
+        return max((device.probe().threads + 1 for device in opened if hasattr(device, "probe")), default=plan.threads)
+    finally:
+        for device in opened:
+            device.close()
 
 
 def _ids(model: Model, count: int) -> list[int]:
@@ -79,7 +92,7 @@ def _decode(model: Model, count: int) -> float:
     return done.timings.predicted_ms / 1e3
 
 
-def _result(model: Model, prompt: int, gen: int, seconds: list[float]) -> dict[str, Any]:
+def _result(model: Model, threads: int | None, prompt: int, gen: int, seconds: list[float]) -> dict[str, Any]:
     tokens = prompt or gen
     speeds = [tokens / s for s in seconds]
     return {
@@ -88,7 +101,7 @@ def _result(model: Model, prompt: int, gen: int, seconds: list[float]) -> dict[s
         "model_size": model.info.file_bytes,
         "model_n_params": model.info.parameters,
         "backends": ",".join(model.plan.devices),
-        "n_threads": model.plan.threads,
+        "n_threads": threads,
         "type_k": model.plan.kv_type[0],
         "type_v": model.plan.kv_type[1],
         "n_prompt": prompt,
@@ -113,7 +126,7 @@ def _show(results: list[dict[str, Any]]) -> None:
             common.size(r["model_size"]),
             f"{r['model_n_params'] / 1e6:.2f} M",
             r["backends"],
-            str(r["n_threads"] or "auto"),
+            str(r["n_threads"] or "-"),
             test,
             f"{r['avg_ts']:.2f} ± {r['stddev_ts']:.2f}",
         )

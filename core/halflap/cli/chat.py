@@ -11,13 +11,12 @@ from typing import Any
 
 import click
 
-from halflap import loading
 from halflap.cli import common
-from halflap.cli.run import show
+from halflap.cli.run import open_model, show
 from halflap.engine.request import check_option
 from halflap.errors import HalflapError
-from halflap.model import Model, load
-from halflap.stream import Completion
+from halflap.model import Model
+from halflap.stream import Completion, Stream
 
 HELP = """\
 /help               this list
@@ -38,12 +37,15 @@ A line that ends in \\ goes on in the next; \"\"\" begins and ends a block. Ctrl
 @click.argument("model", default="starter")
 @click.option("--system", help="System message.")
 @common.placement_options
+@common.plan_file
 @common.sampling_options
 @common.as_json
 def command(model: str, system: str | None, as_json: bool, **options: Any) -> None:
     """Talk with MODEL. With --json each answer is one JSON line."""
-    wishes, request = common.wishes(options), common.request_options(options)
-    with load(model, plan=loading.make_plan(model, wishes)) as loaded:
+    request = common.request_options(options)
+    for name, value in request.items():
+        check_option(name, value)
+    with open_model(model, options) as loaded:
         chat = Chat(loaded, request, system, as_json)
         if sys.stdin.isatty():
             click.echo(f"{loaded.info.name}: /help for commands, Ctrl-D to leave", err=True)
@@ -83,25 +85,41 @@ class Chat:
                     self._messages.append({"role": "user", "content": line})
                     self._answer()
             except HalflapError as error:
-                click.echo(f"error: {error}", err=True)
+                self._fail(error.to_dict())
 
     def _answer(self) -> None:
-        """Stream an answer to the last message; Ctrl-C keeps what there is."""
+        """Stream an answer to the last message; Ctrl-C keeps what there is. A message that fails is taken back."""
         try:
-            stream = self._model.stream(self._messages, **self._request)
+            self._last = self._finished(self._model.stream(self._messages, **self._request))
         except HalflapError:
             self._messages.pop()
             raise
+        if self._as_json:
+            common.print_json(self._last.to_dict())
+            sys.stdout.flush()
+        self._messages.append({"role": "assistant", "content": self._last.text})
+
+    def _finished(self, stream: Stream) -> Completion:
         try:
-            if not self._as_json:
-                show(stream)
+            if self._as_json:
+                return stream.result()
+            show(stream)
         except KeyboardInterrupt:
             stream.cancel()
             click.echo(" [stopped]", err=True)
-        self._last = stream.result()
+        return stream.result()
+
+    def _fail(self, error: dict[str, Any]) -> None:
+        """A mistake does not end the conversation: one line, and the next message."""
         if self._as_json:
-            common.print_json(self._last.to_dict())
-        self._messages.append({"role": "assistant", "content": self._last.text})
+            common.print_json({"error": error})
+        said = error["message"]
+        if error.get("fix") and error["fix"] not in said:
+            said = f"{said.rstrip('.')}. {error['fix']}"
+        click.echo(f"error: {' '.join(said.split())}", err=True)
+
+    def _note(self, text: str) -> None:
+        click.echo(text, err=True)
 
     def _command(self, line: str) -> bool:
         """Obey a /command; False to leave."""
@@ -111,7 +129,7 @@ class Chat:
             "clear": lambda _: self._clear(),
             "system": self._system,
             "set": self._set,
-            "unset": lambda key: self._request.pop(key.strip(), None),
+            "unset": self._unset,
             "retry": lambda _: self._retry(),
             "undo": lambda _: self._undo(),
             "save": self._save,
@@ -123,11 +141,15 @@ class Chat:
         if name in commands:
             commands[name](rest.strip())
         else:
-            click.echo(f"error: command: got '/{name}', want one of /{', /'.join(commands)}, /exit", err=True)
+            self._mistake("command", f"'/{name}'", f"one of /{', /'.join(commands)}, /exit")
         return True
+
+    def _mistake(self, what: str, got: object, want: str) -> None:
+        self._fail({"code": "usage", "message": f"{what}: got {got}, want {want}", "fix": None})
 
     def _clear(self) -> None:
         self._messages = [m for m in self._messages if m["role"] == "system"]
+        self._note("forgotten")
 
     def _system(self, text: str) -> None:
         self._messages = [{"role": "system", "content": text}] if text else []
@@ -135,7 +157,7 @@ class Chat:
     def _set(self, text: str) -> None:
         name, equals, value = text.partition("=")
         if not equals:
-            click.echo("error: /set: got no '=', want NAME=VALUE", err=True)
+            self._mistake("/set", repr(text), "NAME=VALUE")
             return
         try:
             parsed: Any = json.loads(value)
@@ -144,34 +166,49 @@ class Chat:
         check_option(name.strip(), parsed)
         self._request[name.strip()] = parsed
 
+    def _unset(self, name: str) -> None:
+        if name not in self._request:
+            self._mistake("/unset", repr(name), f"one of those that are set ({', '.join(self._request) or 'none'})")
+        self._request.pop(name, None)
+
     def _undo(self) -> None:
         while self._messages and self._messages[-1]["role"] != "system":
-            if self._messages.pop()["role"] == "user":
+            message = self._messages.pop()
+            if message["role"] == "user":
+                self._note(f"took back {str(message['content'])[:60]!r}")
                 return
+        self._mistake("/undo", "no message", "one to take back")
 
     def _retry(self) -> None:
         if self._messages and self._messages[-1]["role"] == "assistant":
             self._messages.pop()
         if self._messages and self._messages[-1]["role"] == "user":
             self._answer()
+        else:
+            self._mistake("/retry", "no message", "one to answer again")
 
     def _save(self, path: str) -> None:
         try:
             Path(path).write_text(json.dumps(self._messages, ensure_ascii=False, indent=1))
+            self._note(f"wrote {len(self._messages)} messages to {path}")
         except OSError as cause:
-            click.echo(f"error: file {path!r}: got {cause.strerror}, want a path that can be written", err=True)
+            self._mistake(f"file {path!r}", cause.strerror, "a path that can be written")
 
     def _load(self, path: str) -> None:
         try:
             messages = json.loads(Path(path).read_text())
-            assert isinstance(messages, list)
-            assert all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages)
-            self._messages = messages
-        except (OSError, ValueError, AssertionError) as cause:
-            click.echo(f"error: file {path!r}: got {cause or 'no conversation'}, want what /save wrote", err=True)
+        except (OSError, ValueError) as cause:
+            self._mistake(f"file {path!r}", getattr(cause, "strerror", None) or cause, "what /save wrote")
+            return
+        if not isinstance(messages, list) or not all(_is_message(m) for m in messages):
+            self._mistake(f"file {path!r}", "no conversation", "what /save wrote")
+            return
+        self._messages = messages
+        self._note(f"read {len(messages)} messages")
 
     def _stats(self) -> None:
         if self._last is None:
+            self._mistake("/stats", "no answer yet", "one")
             return
         usage, times = self._last.usage, self._last.timings
         click.echo(
@@ -181,17 +218,28 @@ class Chat:
         )
 
 
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
 def read_message(prompt: str) -> str:
     """One message from the terminal: a line, lines joined by a final backslash, or a block between triple quotes."""
-    line = input(prompt)
+    line = _line(prompt)
     if line.startswith('"""'):
         lines = [line[3:]]
         while not lines[-1].endswith('"""'):
-            lines.append(input("... " if prompt else ""))
+            lines.append(_line("... " if prompt else ""))
         lines[-1] = lines[-1][:-3]
         return "\n".join(lines).strip("\n")
     lines = [line]
     while lines[-1].endswith("\\"):
         lines[-1] = lines[-1][:-1]
-        lines.append(input("... " if prompt else ""))
+        lines.append(_line("... " if prompt else ""))
     return "\n".join(lines)
+
+
+def _line(prompt: str) -> str:
+    if prompt and not sys.stdout.isatty():
+        click.echo(prompt, nl=False, err=True)  # stdout carries only results
+        prompt = ""
+    return input(prompt)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from halflap import placement
+from halflap import loading, placement
 from halflap.errors import InvalidRequestError, PlanError
-from halflap.placement import Wishes
+from halflap.placement import Plan, Wishes
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
+UNWRAPPED = 1000
+"""Columns of a result that goes to a pipe or a file: a line stays a line, for grep."""
+
+
 def out() -> Console:
-    """Results for people."""
-    return Console(highlight=False, soft_wrap=True)
+    """Results for people: as wide as the terminal, unwrapped elsewhere."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNWRAPPED)
 
 
 def notes() -> Console:
@@ -82,6 +89,11 @@ sampling_options = together(
     click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="Any other request option; JSON or text."),
 )
 
+plan_file = click.option(
+    "--plan", type=click.Path(path_type=Path), help="A plan that `halflap plan --save` wrote; instead of placing anew."
+)
+
+PLACEMENT = ("devices", "tensor_split", "caps", "layers", "pin", "ctx", "kv_type", "threads")
 SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
 
 
@@ -91,10 +103,7 @@ def wishes(options: dict[str, Any]) -> Wishes:
     Raises:
         PlanError: names the option and the character that cannot stand there.
     """
-    text = options.pop("devices")
-    devices = tuple(part.strip() for part in text.split(",")) if text else ()
-    if text:
-        _check_devices(text)
+    devices = device_names(options.pop("devices"))
     count = len(devices) or 1
     split = options.pop("tensor_split")
     caps, layers = options.pop("caps"), options.pop("layers")
@@ -104,13 +113,31 @@ def wishes(options: dict[str, Any]) -> Wishes:
     return Wishes(
         devices=devices,
         split=placement.parse_numbers("--tensor-split", split, count) if split else (),
-        caps=tuple(int(n) for n in placement.parse_numbers("--caps", caps, count)) if caps else (),
-        layers=tuple(int(n) for n in placement.parse_numbers("--layers", layers, count)) if layers else (),
+        caps=placement.parse_integers("--caps", caps, count) if caps else (),
+        layers=placement.parse_integers("--layers", layers, count) if layers else (),
         pins=dict(_pair("--pin", pin) for pin in options.pop("pin")),
         ctx=options.pop("ctx"),
         kv_type=(kinds[0], kinds[-1]),
         threads=options.pop("threads"),
     )
+
+
+def plan(model: str, options: dict[str, Any]) -> Plan:
+    """Takes the placement options, or --plan instead of them, out of a command's arguments.
+
+    Raises:
+        PlanError: both are given, or either is wrong.
+    """
+    saved = options.pop("plan")
+    asked = sorted(name for name in PLACEMENT if options[name])
+    wished = wishes(options)
+    if saved is None:
+        return loading.make_plan(model, wished)
+    if asked:
+        raise PlanError(
+            "--plan", got=f"--{asked[0].replace('_', '-')} beside it", want="one of them", fix="The plan has it all."
+        )
+    return Plan.read(saved)
 
 
 def request_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -135,11 +162,24 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return left.strip(), right.strip()
 
 
-def _check_devices(text: str) -> None:
+def device_names(text: str | None) -> tuple[str, ...]:
+    """Names between commas, strictly; none: ().
+
+    Raises:
+        PlanError: names the first character that cannot stand there.
+    """
+    if text is None:
+        return ()
     for place, char in enumerate(text):
         if not (char.isascii() and (char.isalnum() or char in ",:/._-[]@ ")):
             raise PlanError(
                 "--devices", got=f"{char!r} at character {place + 1}", want="names between commas", char=place
             )
-    if any(not part.strip() for part in text.split(",")):
-        raise PlanError("--devices", got=repr(text), want="a name between commas", char=text.find(",,") + 1)
+    parts = text.split(",")
+    for index, part in enumerate(parts):
+        if not part.strip():
+            place = len(",".join(parts[:index])) + (index > 0)
+            raise PlanError(
+                "--devices", got=f"nothing at character {place + 1}", want="names between commas", char=place
+            )
+    return tuple(part.strip() for part in parts)

@@ -12,6 +12,9 @@ from halflap import loading
 from halflap.cli import common
 from halflap.weights.inspect import summary, suspicious
 
+TEMPLATE_LINES = 8
+"""Of the chat template, without --template."""
+
 
 @click.command("inspect")
 @click.argument("model", default="starter")
@@ -29,8 +32,8 @@ def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool
                 {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes}
                 for t in file.tensors.values()
             ]
-        if template:
-            data["template"] = file.metadata.get("tokenizer.chat_template")
+        if data["chat_template"] and (template or not as_json):
+            data["template"] = file.metadata["tokenizer.chat_template"]
         if graph:
             data["graph"] = loading.open_architecture(file).graph.dump()
         if strict:
@@ -38,11 +41,11 @@ def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool
     if as_json:
         common.print_json(data)
     else:
-        _show(data)
+        _show(data, whole_template=template)
     return 1 if data.get("suspicious") else 0
 
 
-def _show(data: dict[str, Any]) -> None:
+def _show(data: dict[str, Any], whole_template: bool) -> None:
     console = common.out()
     bits = f", {data['bits_per_weight']:.2f} bits per weight" if data["bits_per_weight"] else ""
     console.print(
@@ -56,14 +59,21 @@ def _show(data: dict[str, Any]) -> None:
         types.add_row(name, str(row["count"]), common.size(row["bytes"]))
     console.print(types)
     keys = Table(box=None, pad_edge=False, show_header=False)
+    keys.add_column(min_width=max(map(len, data["metadata"]), default=0))
+    keys.add_column(no_wrap=True, overflow="ellipsis")
     for key, value in data["metadata"].items():
         keys.add_row(escape(key), escape(_brief(value)))
     console.print(keys)
     for tensor in data.get("tensor_list", ()):
-        console.print(f"{escape(tensor['name'])}  {tensor['type']}  {tensor['shape']}", markup=False)
-    for name in ("template", "graph"):
-        if data.get(name):
-            console.print(data[name], markup=False)
+        console.print(f"{tensor['name']}  {tensor['type']}  {tensor['shape']}", markup=False)
+    if data.get("template"):
+        lines = data["template"].splitlines()
+        shown = lines if whole_template else [_brief(line) for line in lines[:TEMPLATE_LINES]]
+        more = "" if whole_template or len(lines) <= TEMPLATE_LINES else " (--template shows all)"
+        console.print(f"chat template, {len(lines)} lines{more}:")
+        console.print("\n".join(shown), markup=False)
+    if data.get("graph"):
+        console.print(data["graph"], markup=False)
     for finding in data.get("suspicious", ()):
         console.print(f"[yellow]suspicious:[/] {escape(finding)}")
     if data.get("suspicious") == []:
@@ -71,5 +81,7 @@ def _show(data: dict[str, Any]) -> None:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, dict) and {"length", "first"} <= set(value):
+        value = f"{value['length']:,} of them: {', '.join(map(repr, value['first']))}, …"
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else f"{text[:97]}…"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from halflap import loading
@@ -32,12 +33,12 @@ def command(model: str, save: Path | None, as_json: bool, **options: Any) -> Non
 def show(plan: Plan) -> None:
     """The plan as a table."""
     table = Table(box=None, pad_edge=False)
-    for column in ("device", "segments", "weights", "KV cache", "scratch", "total", "free"):
-        table.add_column(column, justify="left" if column in ("device", "segments", "weights") else "right")
+    for column in ("device", "runs", "weights", "KV cache", "scratch", "total", "free"):
+        table.add_column(column, justify="left" if column in ("device", "runs", "weights") else "right")
     for placed in plan.placed:
         weights = ", ".join(f"{common.size(n)} {form}" for form, n in placed.weights.items())
         table.add_row(
-            placed.device,
+            escape(placed.device),
             _ranges(placed.segments),
             weights,
             common.size(placed.state),
@@ -47,16 +48,16 @@ def show(plan: Plan) -> None:
         )
     console = common.out()
     console.print(
-        f"{plan.model}: context {plan.ctx:,} tokens, KV cache {'/'.join(plan.kv_type)} for {plan.kv_tokens:,} "
+        f"{escape(plan.model)}: context {plan.ctx:,} tokens, KV cache {'/'.join(plan.kv_type)} for {plan.kv_tokens:,} "
         f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences"
     )
     console.print(table)
     for note in plan.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {note}", markup=False)
 
 
 def _ranges(segments: tuple[str, ...]) -> str:
-    """embed, layer.0-21, head."""
+    """embed 0-21 head: layers by number."""
     shown: list[str] = []
     layers: list[int] = []
     for name in (*segments, ""):
@@ -65,8 +66,8 @@ def _ranges(segments: tuple[str, ...]) -> str:
             layers.append(int(number))
             continue
         if layers:
-            shown.append(f"layer.{layers[0]}-{layers[-1]}" if len(layers) > 1 else f"layer.{layers[0]}")
+            shown.append(f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else f"{layers[0]}")
             layers = []
         if name:
             shown.append(name)
-    return ", ".join(shown)
+    return " ".join(shown)

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from halflap import loading
 from halflap.cli import common
-from halflap.events import Reasoning, Text, ToolCall
-from halflap.model import load
+from halflap.cli.progress import Waiting
+from halflap.events import Prefill, Reasoning, Text, ToolCall
+from halflap.model import Model, load
 from halflap.stream import Stream
 
 
@@ -21,6 +21,7 @@ from halflap.stream import Stream
 @click.option("--system", help="System message before the prompt.")
 @click.option("--thinking/--no-thinking", default=None, help="Let the model think first, if its template can.")
 @common.placement_options
+@common.plan_file
 @common.sampling_options
 @common.as_json
 def command(
@@ -28,18 +29,17 @@ def command(
 ) -> None:
     """Answer PROMPT (or what comes on stdin) and print the answer as it is written."""
     if prompt is None:
-        if sys.stdin.isatty():
+        prompt = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace")
+        if not prompt:
             raise click.UsageError("prompt: got none, want it as an argument or on stdin")
-        prompt = sys.stdin.read()
-    wishes, request = common.wishes(options), common.request_options(options)
+    request = common.request_options(options)
     if thinking is not None:
         request["enable_thinking"] = thinking
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
-    plan = loading.make_plan(model, wishes)
-    with load(model, plan=plan) as loaded:
-        for note in plan.notes:
-            common.notes().print(f"[dim]{note}[/]")
+    with open_model(model, options) as loaded:
+        for note in loaded.plan.notes:
+            common.notes().print(note, style="dim", markup=False)
         with loaded.stream(prompt if raw else messages, **request) as stream:
             if as_json:
                 common.print_json(stream.result().to_dict())
@@ -47,19 +47,30 @@ def command(
                 show(stream)
 
 
+def open_model(model: str, options: dict[str, Any]) -> Model:
+    """Place and load a model as a command's options say, with a spinner if it takes long."""
+    with Waiting(f"loading {model}"):
+        return load(model, plan=common.plan(model, options))
+
+
 def show(stream: Stream) -> None:
-    """Print an answer as it comes: words on stdout, thinking and tool calls marked."""
+    """Print an answer as it comes: words on stdout, thinking on stderr, tool calls marked."""
     thinking = False
-    for event in stream:
-        if isinstance(event, Reasoning):
-            click.echo(click.style(event.text, dim=True), nl=False, err=True)
-            thinking = True
-        elif isinstance(event, Text):
-            if thinking and event.text:
-                click.echo("\n", err=True)
-                thinking = False
-            click.echo(event.text, nl=False)
-        elif isinstance(event, ToolCall):
-            click.echo(f"\n{event.name or ''}({event.arguments})", nl=False)
-        sys.stdout.flush()
+    with Waiting("reading the prompt") as waiting:
+        for event in stream:
+            if isinstance(event, Prefill):
+                waiting.update(event.done, event.total)
+                continue
+            waiting.end()
+            if isinstance(event, Reasoning):
+                click.echo(click.style(event.text, dim=True), nl=False, err=True)
+                thinking = True
+            elif isinstance(event, Text):
+                if thinking and event.text:
+                    click.echo("\n", err=True)
+                    thinking = False
+                click.echo(event.text, nl=False)
+            elif isinstance(event, ToolCall):
+                click.echo(f"\n{event.name or ''}({event.arguments})", nl=False)
+            sys.stdout.flush()
     click.echo()

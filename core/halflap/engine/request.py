@@ -158,7 +158,7 @@ def check_option(name: str, value: object) -> None:
         raise InvalidRequestError(
             "option",
             got=repr(name),
-            want=f"one of {', '.join(CHECKS)}",
+            want="the name of one" if close else f"one of {', '.join(CHECKS)}",
             field=name,
             fix=f"Did you mean {close[0]!r}?" if close else None,
         )
