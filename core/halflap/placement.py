@@ -133,7 +133,7 @@ class Plan:
             for key in ("devices", "nodes", "notes", "kv_type"):
                 data[key] = tuple(data[key])
             return cls(**data, limits=Limits(**limits), placed=placed)
-        except (OSError, ValueError, TypeError, KeyError) as cause:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as cause:
             raise PlanError(
                 f"plan file {str(path)!r}",
                 got=f"{type(cause).__name__}: {cause}",

@@ -172,6 +172,9 @@ class Registry:
                         point.dist.version if point.dist else "",
                         keep_error=True,
                     )
+            for name in sorted((allowed or set()) - set(self._plugins)):
+                said = "HALFLAP_PLUGINS names it, and no installed distribution offers it"
+                self._plugins[name] = Plugin(name, error=said)
 
     def _add(self, name: str, load: Callable[[], Any], dist: str, version: str, *, keep_error: bool) -> Plugin:
         plugin = Plugin(name, dist, version)

@@ -13,6 +13,10 @@ from halflap import __version__, plugins
 from halflap.errors import HalflapError, NotRegisteredError, UsageError
 
 
+class _ReaderLeftError(Exception):
+    """Whoever read stdout is gone, as `head` is after its lines."""
+
+
 class Commands(click.Group):
     """Commands come from plugins, core's own included; each is imported when it is called."""
 
@@ -25,6 +29,14 @@ class Commands(click.Group):
         except NotRegisteredError as error:
             raise click.UsageError(str(error)) from None
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise _ReaderLeftError from error  # click would make it exit code 1
+        return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(entry.name, str(entry.facts.get("help", ""))) for entry in plugins.entries("commands")]
@@ -58,8 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail({"code": "usage", "message": _said(error), "fix": f"See `{usage} --help`."}, 2, arguments)
     except HalflapError as error:
         _fail(error.to_dict(), 2 if isinstance(error, UsageError) else 1, arguments)
-    except BrokenPipeError:
-        # The reader left, as `head` does: nothing more to say, and nowhere to flush to at exit.
+    except _ReaderLeftError:  # nothing more to say, and nowhere to flush to at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 

@@ -25,9 +25,16 @@ UNWRAPPED = 1000
 """Columns of a result that goes to a pipe or a file: a line stays a line, for grep."""
 
 
+class Results(Console):
+    """A console that leaves it to `main` when the reader of stdout has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Results for people: as wide as the terminal, unwrapped elsewhere."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNWRAPPED)
+    return Results(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNWRAPPED)
 
 
 def notes() -> Console:

@@ -14,6 +14,8 @@ from halflap.weights.inspect import summary, suspicious
 
 TEMPLATE_LINES = 8
 """Of the chat template, without --template."""
+BRIEF = 100
+"""Characters of a long value."""
 
 
 @click.command("inspect")
@@ -58,17 +60,15 @@ def _show(data: dict[str, Any], whole_template: bool) -> None:
     for name, row in data["tensors"].items():
         types.add_row(name, str(row["count"]), common.size(row["bytes"]))
     console.print(types)
-    keys = Table(box=None, pad_edge=False, show_header=False)
-    keys.add_column(min_width=max(map(len, data["metadata"]), default=0))
-    keys.add_column(no_wrap=True, overflow="ellipsis")
+    longest = max(map(len, data["metadata"]), default=0)
     for key, value in data["metadata"].items():
-        keys.add_row(escape(key), escape(_brief(value)))
-    console.print(keys)
+        room = max(min(console.width - longest - 2, BRIEF), 20)
+        console.print(f"{key:{longest}}  {_brief(value, room)}", markup=False)
     for tensor in data.get("tensor_list", ()):
         console.print(f"{tensor['name']}  {tensor['type']}  {tensor['shape']}", markup=False)
     if data.get("template"):
         lines = data["template"].splitlines()
-        shown = lines if whole_template else [_brief(line) for line in lines[:TEMPLATE_LINES]]
+        shown = lines if whole_template else [line[: console.width] for line in lines[:TEMPLATE_LINES]]
         more = "" if whole_template or len(lines) <= TEMPLATE_LINES else " (--template shows all)"
         console.print(f"chat template, {len(lines)} lines{more}:")
         console.print("\n".join(shown), markup=False)
@@ -80,8 +80,8 @@ def _show(data: dict[str, Any], whole_template: bool) -> None:
         console.print("nothing suspicious")
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, room: int = BRIEF) -> str:
     if isinstance(value, dict) and {"length", "first"} <= set(value):
         value = f"{value['length']:,} of them: {', '.join(map(repr, value['first']))}, …"
     text = " ".join(str(value).split())
-    return text if len(text) <= 100 else f"{text[:97]}…"
+    return text if len(text) <= room else f"{text[: room - 1]}…"
