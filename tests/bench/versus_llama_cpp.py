@@ -251,7 +251,8 @@ def main() -> None:
     print(f"{found['ours']}\n{found['theirs']}\nbusy {found['busy']}")
     for what in ("prefill", "decode"):
         if what in found:
-            print(f"{what}: ours {found[what]['ours']}, theirs {found[what]['theirs']} tokens/s: {found[what]['ratio']:.2f}")
+            speeds = found[what]
+            print(f"{what}: ours {speeds['ours']}, theirs {speeds['theirs']} tokens/s: {speeds['ratio']:.2f}")
 
 
 if __name__ == "__main__":

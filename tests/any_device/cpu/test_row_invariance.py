@@ -51,9 +51,17 @@ def small_model(kind: str, window: int = 0) -> tuple[Any, list[Any]]:
     rope = {"head_dim": dim, "layout": "half", "frequencies": tuple(100.0 ** (-i / 32) for i in range(32))}
     state = g.state_layer("kv", kv_heads * dim, kv_heads * dim, window)
     h = g.attention(
-        g.rope(g.rms_norm(q, eps=1e-5, groups=heads), **rope), g.rope(g.rms_norm(k, eps=1e-5, groups=kv_heads), **rope), v,
-        heads=heads, kv_heads=kv_heads, head_dim=dim, v_head_dim=dim, scale=0.3, window=window, **state,
-    )  # fmt: skip
+        g.rope(g.rms_norm(q, eps=1e-5, groups=heads), **rope),
+        g.rope(g.rms_norm(k, eps=1e-5, groups=kv_heads), **rope),
+        v,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=dim,
+        v_head_dim=dim,
+        scale=0.3,
+        window=window,
+        **state,
+    )
     x = g.add(x, g.rms_norm(g.linear(h, g.weight("o")), eps=1e-5))
     h = g.rms_norm(x, eps=1e-5)
     ids, shares = g.route(g.linear(h, g.weight("router")), used=2, normalize=True)
@@ -90,7 +98,9 @@ def test_a_model_does_not_depend_on_chunks_neighbours_or_threads(
         with Machine(device, graph, weights, kv_type=kv_type) as machine:
             step = mixed_step([(0, 60), (0, 37), (0, 61)], "kv")
             ids = np.concatenate([IDS[:60], IDS[80:117], IDS[:61]])
-            together = machine.run(Step(ids, *[getattr(step, n) for n in ("index", "position", "seq_start", "rows")], step.groups))
+            together = machine.run(
+                Step(ids, *[getattr(step, n) for n in ("index", "position", "seq_start", "rows")], step.groups)
+            )
         assert np.array_equal(together["y"][:60], results[-1][:60])
         assert np.array_equal(together["y"][97:], results[-1][:61])
         device.close()

@@ -133,7 +133,7 @@ def test_a_file_that_holds_no_conversation_is_refused(chat: Terminal, tmp_path: 
 def test_with_json_each_answer_is_a_line(file: Path) -> None:
     done = halflap("chat", file, *ON, "-n", "3", "--json", stdin="one\n/nope\ntwo\n")
     answers = [json.loads(line) for line in done.out.splitlines()]
-    assert [list(a)[0] for a in answers] == ["text", "error", "text"]
+    assert [next(iter(a)) for a in answers] == ["text", "error", "text"]
     assert answers[2]["usage"]["completion_tokens"] == 3
 
 
