@@ -57,10 +57,10 @@ def _think(r: Random, document: Document, thoughts: str, held: bool) -> Document
     return document
 
 
-def _chat(r: Random) -> list[Message]:
+def _chat(r: Random, stories_too: bool = True) -> list[Message]:
     """One short exchange of any kind, as a distractor or a filler."""
     kind = r.random()
-    if kind < 0.03:
+    if kind < 0.03 and stories_too:
         return stories.exchange(r)[0]
     makers = [sums.exchange, talk.fact, talk.greeting, talk.outside, records.exchange]
     return r.choices(makers, [35, 25, 20, 10, 10])[0](r)
@@ -104,7 +104,7 @@ def _json(r: Random, held: bool) -> Document:
 
 def _tools(r: Random, held: bool) -> Document:
     think = r.random() < 0.35
-    messages, tools = calling.conversation(r, lambda: _chat(r), _system(r), think, held)
+    messages, tools = calling.conversation(r, lambda: _chat(r, not held), _system(r), think, held)
     return Document("tools", messages, tools, think)
 
 
@@ -149,7 +149,7 @@ def _echo(r: Random, held: bool) -> Document:
 
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
-    # kind: (maker, how often); the shares of tokens that come out are printed by `python world.py`
+    # kind: (maker, how often); what that makes in tokens stands in README.md
     "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 21),
     "tools": (_tools, 11),
     "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
