@@ -251,7 +251,8 @@ def main() -> None:
     print(f"{found['ours']}\n{found['theirs']}\nbusy {found['busy']}")
     for what in ("prefill", "decode"):
         if what in found:
-            print(f"{what}: ours {found[what]['ours']}, theirs {found[what]['theirs']} tokens/s: {found[what]['ratio']:.2f}")
+            ours, theirs, ratio = (found[what][key] for key in ("ours", "theirs", "ratio"))
+            print(f"{what}: ours {ours}, theirs {theirs} tokens/s: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from halflap.graph.step import Limits
 from tests.any_device.cpu.kit import Machine, simple_step
 from tests.any_device.cpu.test_row_invariance import IDS, fed, small_model
-from halflap.graph.step import Limits
 
 
 def thread_count() -> int:
