@@ -100,12 +100,8 @@ def test_copies_happen_before_everything_else(cpu: Any) -> None:
         machine.run(simple_step(20, groups=["kv"]), inputs(widths, 20, 0))
         plain = simple_step(1, groups=["kv"], start=20)
         want = machine.run(plain, inputs(widths, 1, 1))["y"]
-        moved = GroupStep(
-            np.array([0, 1], np.int32), np.array([3], np.int32), np.array([0], np.int32), np.array([21], np.int32)
-        )
-        step = Step(
-            plain.ids, plain.index, plain.position, plain.seq_start, plain.rows, {"kv": moved}, (Copy("kv", 15, 3),)
-        )
+        moved = table([3], 21)
+        step = attrs.evolve(plain, groups={"kv": moved}, copies=(Copy("kv", 15, 3),))
         assert np.array_equal(machine.run(step, inputs(widths, 1, 1))["y"], want)
 
 
@@ -122,9 +118,7 @@ def test_blocks_are_exported_and_imported_as_rows(cpu: Any, kv_type: str) -> Non
         second = machine.state.export_block("kv", 0, 14)
         machine.state.import_block("kv", 0, 2, first)
         machine.state.import_block("kv", 0, 7, second)
-        moved = GroupStep(
-            np.array([0, 2], np.int32), np.array([2, 7], np.int32), np.array([0], np.int32), np.array([40], np.int32)
-        )
+        moved = table([2, 7], 40)
         again = attrs.evolve(step, groups={"kv": moved})
         assert np.array_equal(machine.run(again, given)["y"], want)
 
