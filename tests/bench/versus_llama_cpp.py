@@ -251,8 +251,8 @@ def main() -> None:
     print(f"{found['ours']}\n{found['theirs']}\nbusy {found['busy']}")
     for what in ("prefill", "decode"):
         if what in found:
-            speeds = found[what]
-            print(f"{what}: ours {speeds['ours']}, theirs {speeds['theirs']} tokens/s: {speeds['ratio']:.2f}")
+            ours, theirs, ratio = (found[what][key] for key in ("ours", "theirs", "ratio"))
+            print(f"{what}: ours {ours}, theirs {theirs} tokens/s: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from halflap.device.reference import ReferenceDevice
-from halflap.graph.step import Copy, GroupStep, Step
+from halflap.graph.step import Copy, GroupStep
 from tests.any_device.cpu.kit import Machine, builder, f32_weight, mixed_step, relative, simple_step
 
 CASES = (
@@ -33,20 +34,19 @@ def attention_graph(case: tuple[Any, ...], shared: bool = False) -> tuple[Any, l
     widths = {"q": heads * dim, "k": kv_heads * dim, "v": kv_heads * v_dim}
     q, k, v = (g.input(name, "f32", "T", width) for name, width in widths.items())
     attributes = {
-        "heads": heads,
-        "kv_heads": kv_heads,
-        "head_dim": dim,
-        "v_head_dim": v_dim,
-        "scale": dim**-0.5,
-        "window": window,
-        "softcap": softcap,
-        **g.state_layer("kv", widths["k"], widths["v"], window),
-    }
+        "heads": heads, "kv_heads": kv_heads, "head_dim": dim, "v_head_dim": v_dim, "scale": dim**-0.5,
+        "window": window, "softcap": softcap, **g.state_layer("kv", widths["k"], widths["v"], window),
+    }  # fmt: skip
     sink = g.weight("sinks") if sinks else None
     g.output(g.attention(q, k, v, sink, **attributes), "y")
     if shared:
         g.output(g.attention(g.scale(q, factor=0.5), None, None, sink, **attributes), "again")
     return g.finish(), weights, widths
+
+
+def table(blocks: list[int], length: int) -> GroupStep:
+    """One sequence's blocks, from its first token on."""
+    return GroupStep(*(np.array(part, np.int32) for part in ([0, len(blocks)], blocks, [0], [length])))
 
 
 def inputs(widths: dict[str, int], tokens: int, seed: int) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def test_a_windowed_table_may_begin_after_the_first_block(cpu: Any) -> None:
         for start, n in ((0, 100), (100, 20), (120, 1)):
             step, given = simple_step(n, groups=["kv"], start=start), inputs(widths, n, start)
             first = max(start - 40, 0) // 32 * 32
-            table = step.groups["kv"]
-            blocks = table.blocks[first // 32 :]
-            cut = GroupStep(np.array([0, len(blocks)], np.int32), blocks, np.array([first], np.int32), table.length)
-            late = Step(step.ids, step.index, step.position, step.seq_start, step.rows, {"kv": cut})
+            full = step.groups["kv"]
+            blocks = full.blocks[first // 32 :]
+            cut = GroupStep(np.array([0, len(blocks)], np.int32), blocks, np.array([first], np.int32), full.length)
+            late = attrs.evolve(step, groups={"kv": cut})
             assert np.array_equal(whole.run(step, given)["y"], part.run(late, given)["y"])
 
 
@@ -100,12 +100,8 @@ def test_copies_happen_before_everything_else(cpu: Any) -> None:
         machine.run(simple_step(20, groups=["kv"]), inputs(widths, 20, 0))
         plain = simple_step(1, groups=["kv"], start=20)
         want = machine.run(plain, inputs(widths, 1, 1))["y"]
-        moved = GroupStep(
-            np.array([0, 1], np.int32), np.array([3], np.int32), np.array([0], np.int32), np.array([21], np.int32)
-        )
-        step = Step(
-            plain.ids, plain.index, plain.position, plain.seq_start, plain.rows, {"kv": moved}, (Copy("kv", 15, 3),)
-        )
+        moved = table([3], 21)
+        step = attrs.evolve(plain, groups={"kv": moved}, copies=(Copy("kv", 15, 3),))
         assert np.array_equal(machine.run(step, inputs(widths, 1, 1))["y"], want)
 
 
@@ -122,10 +118,8 @@ def test_blocks_are_exported_and_imported_as_rows(cpu: Any, kv_type: str) -> Non
         second = machine.state.export_block("kv", 0, 14)
         machine.state.import_block("kv", 0, 2, first)
         machine.state.import_block("kv", 0, 7, second)
-        moved = GroupStep(
-            np.array([0, 2], np.int32), np.array([2, 7], np.int32), np.array([0], np.int32), np.array([40], np.int32)
-        )
-        again = Step(step.ids, step.index, step.position, step.seq_start, step.rows, {"kv": moved})
+        moved = table([2, 7], 40)
+        again = attrs.evolve(step, groups={"kv": moved})
         assert np.array_equal(machine.run(again, given)["y"], want)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
-from halflap.graph.step import Step
 from tests.any_device.cpu.kit import TYPES, Machine, builder, mixed_step, random_weight, simple_step, weight_type
 
 
@@ -50,18 +50,11 @@ def small_model(kind: str, window: int = 0) -> tuple[Any, list[Any]]:
     q, k, v = (g.linear(h, g.weight(name)) for name in "qkv")
     rope = {"head_dim": dim, "layout": "half", "frequencies": tuple(100.0 ** (-i / 32) for i in range(32))}
     state = g.state_layer("kv", kv_heads * dim, kv_heads * dim, window)
+    q = g.rope(g.rms_norm(q, eps=1e-5, groups=heads), **rope)
+    k = g.rope(g.rms_norm(k, eps=1e-5, groups=kv_heads), **rope)
     h = g.attention(
-        g.rope(g.rms_norm(q, eps=1e-5, groups=heads), **rope),
-        g.rope(g.rms_norm(k, eps=1e-5, groups=kv_heads), **rope),
-        v,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=dim,
-        v_head_dim=dim,
-        scale=0.3,
-        window=window,
-        **state,
-    )
+        q, k, v, heads=heads, kv_heads=kv_heads, head_dim=dim, v_head_dim=dim, scale=0.3, window=window, **state,
+    )  # fmt: skip
     x = g.add(x, g.rms_norm(g.linear(h, g.weight("o")), eps=1e-5))
     h = g.rms_norm(x, eps=1e-5)
     ids, shares = g.route(g.linear(h, g.weight("router")), used=2, normalize=True)
@@ -98,9 +91,7 @@ def test_a_model_does_not_depend_on_chunks_neighbours_or_threads(
         with Machine(device, graph, weights, kv_type=kv_type) as machine:
             step = mixed_step([(0, 60), (0, 37), (0, 61)], "kv")
             ids = np.concatenate([IDS[:60], IDS[80:117], IDS[:61]])
-            together = machine.run(
-                Step(ids, *[getattr(step, n) for n in ("index", "position", "seq_start", "rows")], step.groups)
-            )
+            together = machine.run(attrs.evolve(step, ids=ids))
         assert np.array_equal(together["y"][:60], results[-1][:60])
         assert np.array_equal(together["y"][97:], results[-1][:61])
         device.close()
