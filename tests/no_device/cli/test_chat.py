@@ -93,7 +93,9 @@ def test_lines_are_joined_by_a_backslash_and_between_triple_quotes(chat: Termina
 
 
 def test_ctrl_c_at_the_prompt_does_not_leave(chat: Terminal) -> None:
-    chat.type("half a mess" + CTRL_C)
+    chat.type("half a mess")
+    chat.wait_for("half a mess")  # readline is up
+    chat.type(CTRL_C)
     chat.wait_for(r"\n> ")
     assert chat.ask("hello")
 
@@ -133,7 +135,7 @@ def test_a_file_that_holds_no_conversation_is_refused(chat: Terminal, tmp_path: 
 def test_with_json_each_answer_is_a_line(file: Path) -> None:
     done = halflap("chat", file, *ON, "-n", "3", "--json", stdin="one\n/nope\ntwo\n")
     answers = [json.loads(line) for line in done.out.splitlines()]
-    assert [list(a)[0] for a in answers] == ["text", "error", "text"]
+    assert [next(iter(a)) for a in answers] == ["text", "error", "text"]
     assert answers[2]["usage"]["completion_tokens"] == 3
 
 
