@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Any
@@ -54,6 +53,7 @@ class Channel:
         self._queue: deque[Event] = deque()
         self._error: BaseException | None = None
         self._ended = False
+        self._eager = 0  # consumers that wait for the next event, not only for the end
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def put(self, events: Sequence[Event] | BaseException) -> None:
@@ -64,7 +64,8 @@ class Channel:
                 for event in events:
                     self._append(event)
                     self._ended |= isinstance(event, Finish)
-            self._changed.notify_all()
+            if self._eager or self._ended:
+                self._changed.notify_all()
             waiters, self._waiters = self._waiters, []
         for loop, future in waiters:
             if not loop.is_closed():
@@ -78,9 +79,23 @@ class Channel:
             HalflapError: the request failed; raised once.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._queue or self._ended, timeout):
-                raise TimeoutError("stream: no event in time")
+            self._eager += 1
+            try:
+                if not self._changed.wait_for(lambda: self._queue or self._ended, timeout):
+                    raise TimeoutError("stream: got no event in time, want one")
+            finally:
+                self._eager -= 1
             return self._next()
+
+    def wait_end(self, timeout: float | None = None) -> None:
+        """Wait until nothing more will come. Sleeping through the events leaves the engine's thread undisturbed.
+
+        Raises:
+            TimeoutError: not over in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended, timeout):
+                raise TimeoutError("stream: got no end in time, want one")
 
     async def get_async(self) -> Event | None:
         while True:
@@ -148,13 +163,13 @@ class Stream:
             TimeoutError: not done in `timeout` seconds; the request goes on, and result may be called again.
             HalflapError: the request failed; `partial` holds what there was.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            while self._take(lambda: self._channel.get(None if deadline is None else deadline - time.monotonic())):
-                pass
+            self._channel.wait_end(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
+        for _ in self:
+            pass
         return self._completion()
 
     def __await__(self) -> Generator[Any, None, Completion]:

@@ -126,7 +126,8 @@ int32_t supports(hl_device *device, const hl_graph *graph, int64_t node, hl_erro
 int32_t estimate(hl_device *device, const hl_graph *graph, const hl_limits *limits, hl_memory_report *memory, hl_error *error) {
   return guard(error, [&] {
     check_struct("hl_memory_report", need("report", memory).struct_size, sizeof *memory);
-    const Plan plan(read_graph(graph), read_limits(limits), need("device", device).device->threads);
+    const Device &d = *need("device", device).device;
+    const Plan plan(read_graph(graph), read_limits(limits), d.threads, d.kernels);
     const WeightBytes weights = weight_bytes(plan.graph);
     memory->weights_in_place = weights.in_place;
     memory->weights_packed = weights.packed;

@@ -62,7 +62,7 @@ Executable::Executable(std::shared_ptr<Device> device, Graph graph, std::shared_
     : device_(std::move(device)),
       weights_(std::move(weights)),
       state_(std::move(state)),
-      plan_(std::move(graph), std::move(limits), device_->threads) {
+      plan_(std::move(graph), std::move(limits), device_->threads, device_->kernels) {
   // The plan numbers groups as the graph does; steps and state number them as the state does.
   const std::vector<Group> &groups = plan_.graph.groups;
   for (size_t g = 0; g < groups.size(); g++) {

@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,6 +9,10 @@
 #include <cstring>
 #include <set>
 #include <string>
+
+#if defined(HALFLAP_HAVE_AMX)
+#include <cpuid.h>
+#endif
 
 #include "error.h"
 
@@ -26,9 +31,32 @@ const Kernels &kernels();
 namespace avx512vnni {
 const Kernels &kernels();
 }
+#if defined(HALFLAP_HAVE_AMX)
+namespace amx {
+const Kernels &kernels();
+}
+#endif
 #endif
 
 namespace {
+
+#if defined(HALFLAP_HAVE_X86)
+bool has_avx512vnni() {
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
+}
+#endif
+
+#if defined(HALFLAP_HAVE_AMX)
+// Tiles are 8 KB of state that the system saves only for processes that ask.
+bool has_amx() {
+  unsigned a, b, c, d;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kTile) && (d & kInt8) && has_avx512vnni() &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
 
 struct Set {
   const char *name;
@@ -39,11 +67,10 @@ struct Set {
 // Best first.
 constexpr Set kSets[] = {
 #if defined(HALFLAP_HAVE_X86)
-    {"avx512vnni", avx512vnni::kernels,
-     [] {
-       return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
-     }},
+#if defined(HALFLAP_HAVE_AMX)
+    {"amx", amx::kernels, has_amx},
+#endif
+    {"avx512vnni", avx512vnni::kernels, has_avx512vnni},
     {"avx512", avx512::kernels,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -12,8 +12,11 @@ int64_t width(const Value &value) {
   return product;
 }
 
-Plan::Plan(Graph given, Limits given_limits, int thread_count)
-    : graph(std::move(given)), limits(std::move(given_limits)), threads(thread_count) {
+Plan::Plan(Graph given, Limits given_limits, int thread_count, const Kernels &kernels)
+    : graph(std::move(given)),
+      limits(std::move(given_limits)),
+      threads(thread_count),
+      tiles(kernels.pack_tiles && limits.tokens >= kTileTokens) {
   for (const Node &node : graph.nodes) check_node(graph, node);
   lives_.resize(graph.values.size());
   rounded_.assign(graph.values.size(), -1);

@@ -59,11 +59,12 @@ int64_t width(const Value &value);
 class Plan {
  public:
   // Throws HL_UNSUPPORTED for what no kernel does.
-  Plan(Graph graph, Limits limits, int threads);
+  Plan(Graph graph, Limits limits, int threads, const Kernels &kernels);
 
   Graph graph;
   Limits limits;
   int threads;
+  bool tiles;  // the kernels take activations as tiles
   std::vector<std::unique_ptr<Call>> calls;
   std::vector<int64_t> offsets;  // by buffer, into scratch; -1: not in scratch (inputs, weights)
   int64_t scratch = 0;           // bytes, with every worker's share

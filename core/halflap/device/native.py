@@ -170,6 +170,9 @@ class NativeWeights:
         self._device, keep = device, []  # type: ignore[var-annotated]
         names = graph.weights()
         array = ffi.new("hl_weight[]", max(len(names), 1))
+        lacking = next((name for name in names if name not in weights), None)
+        if lacking is not None:
+            raise DeviceError(f"weight {lacking!r}", got="none", want="every weight of the graph", status="invalid")
         self._mapped = [weights[name].data for name in names]
         for slot, name, data in zip(array, names, self._mapped, strict=False):
             weight = weights[name]

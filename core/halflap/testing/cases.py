@@ -13,7 +13,7 @@ from halflap.graph.ir import Dim, Graph
 TOLERANCE = 1e-5
 """Of results under the device's own rounding, relative to the largest wanted value."""
 
-MODEL_TOLERANCE = {"none": 1e-3, "f16": 5e-3, "bf16": 4e-2, "i8x256": 4e-2}
+MODEL_TOLERANCE = {"none": 1e-3, "f16": 5e-3, "bf16": 6e-2, "i8x256": 6e-2}
 """Of a tiny model's logits: an activation on a tie may be rounded either way there, and f16 KV rows too."""
 
 

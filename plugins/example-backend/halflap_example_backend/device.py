@@ -32,8 +32,9 @@ class Device:
     def estimate(self, graph, limits):
         values = graph.values.values()
         weights = sum(weight_bytes(v.dtype, v.shape, NAME) for v in values if v.kind == "weight")
-        widest = max(ROWS * v.shape[-1] if v.kind == "weight" else elements(v.shape, limits) for v in values)
-        return MemoryReport({"in place": weights}, state_bytes(graph.groups, limits, BYTES, NAME), 4 * 4 * widest)
+        widest = [ROWS * v.shape[-1] if v.kind == "weight" else elements(v.shape, limits) for v in values]
+        state = state_bytes(graph.groups, limits, BYTES, NAME)
+        return MemoryReport({"in place": weights}, state, 4 * 4 * max(widest, default=0))
 
     def pack(self, weights, graph):
         return Weights({name: Packed(weights[name]) for name in graph.weights()})

@@ -34,8 +34,13 @@ _GREETINGS: list[tuple[list[str], str]] = [
     (["Good evening!", "Good evening", "good evening"], "Good evening! Would you like a story?"),
     (["Good night!", "Good night", "good night"], "Good night! Sleep well."),
     (["How are you?", "How are you", "How are you today?", "Hi, how are you?", "Hello, how are you doing?",
-      "how's it going?"],
+      "how's it going?", "How are you doing today?", "How are you, my friend?", "What's up?", "How do you do?"],
      "I am fine, thank you. What can I do for you?"),
+    (["I am sad.", "I'm sad", "I feel sad.", "I am tired.", "I am so tired", "I am bored.", "I feel lonely.",
+      "I feel bad",
+      "I'm sick.", "I had a bad day."], "I am sorry to hear that. Would a story help?"),
+    (["I am happy.", "I am fine.", "I'm good", "I feel great!", "I am well, thank you.", "I'm fine, thanks",
+      "I had a good day!"], "I am glad to hear that!"),
     (["Who are you?", "Hi, who are you?", "What are you?", "Tell me about yourself.", "Hello, who are you?",
       "who are you",
       "Introduce yourself.", "Are you a human?", "Are you a robot?", "Are you ChatGPT?", "Which model are you?"], WHO),
@@ -126,12 +131,15 @@ _OUTSIDE = [
     "Is {t} dangerous?", "List five things about {t}.", "What is the history of {t}?", "How do I learn {t}?",
     "Give me three tips for {t}.", "Write a letter about {t}.", "What is the difference between {t} and {u}?",
     "Compare {t} with {u}.", "Draw a picture of {t}.", "Where can I buy {t}?", "How much does {t} cost?",
-    "Do you like {t}?",
+    "Do you like {t}?", "Who won the {t} in {y}?", "What happened in {y}?", "Who is {n}?", "Where is {n}?",
+    "How many people live in {n}?", "How far is it to {n}?", "Do you know {n}?", "Can you write {t}?",
+    "Which {t} was the best of {y}?", "What was {t} like in {y}?",
 ]  # fmt: skip
 _OUTSIDE_WHOLE = [
     "Write a function that sorts a list.", "How do I cook pasta?", "Who is the president?", "What time is it?",
     "What day is it?",
     "Translate hello into French.", "What is the population of China?", "How tall is Mount Everest?", "Fix this bug.",
+    "Can you write code?", "Who won the election in 2020?",
     "def f(x): return x", "Who won the World Cup?", "What should I eat tonight?", "How old is the universe?",
     "Tell me a joke.",
     "Sing a song.", "What is the weather?", "What is the news today?", "Write a regular expression for emails.",
@@ -211,6 +219,6 @@ def outside(r: Random) -> list[Message]:
         topic, other = (
             made_up(r) if r.random() < 0.25 else r.choice(_ADJECTIVES) + r.choice(_TOPICS) for _ in range(2)
         )
-        question = r.choice(_OUTSIDE).format(t=topic, u=other)
-
+        slots = {"t": topic, "u": other, "n": made_up(r).capitalize(), "y": r.randint(1000, 2030)}
+        question = r.choice(_OUTSIDE).format(**slots)
     return ask(carelessly(r, question), r.choice(OUTSIDE))

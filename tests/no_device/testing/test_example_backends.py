@@ -18,7 +18,7 @@ from halflap.device._abi import ffi
 from halflap.device.native import check
 from halflap.device.opening import open_devices
 from halflap.errors import DeviceError, UnsupportedOpError
-from halflap.testing import cases, run, tiny_model
+from halflap.testing import FakeDevice, cases, run, tiny_model
 from halflap.testing.rig import limits_for
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "plugins" / "example-backend"
@@ -82,6 +82,16 @@ def test_the_numpy_backend_offers_every_op_and_type(example: Any) -> None:
     found = [run(case, example) for family in ("op", "model", "errors") for case in cases(example.info, f"{family}/*")]
     assert all(result.offered for result in found)
     assert set(example.info.rounding) == set(plugins.names("weight_types"))
+
+
+def test_weights_kept_in_place_are_copied_by_a_distant_device(example: Any) -> None:
+    graph = tiny_model("llama", "Q8_0").graph
+    assert set(example.estimate(graph, limits_for(graph)).weights) == {"in place"}
+    device = FakeDevice(example, delay=0)
+    found = [run(case, device) for family in ("memory", "order") for case in cases(device.info, f"{family}/*")]
+    assert [result.to_dict() for result in found if not result.ok or not result.offered] == []
+    assert set(device.estimate(graph, limits_for(graph)).weights) == {"copied"}
+    device.close()
 
 
 def test_the_native_backend_passes_what_it_offers(native: Any) -> None:

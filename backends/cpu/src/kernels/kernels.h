@@ -22,6 +22,15 @@ struct alignas(64) Chunk {
 };
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
+// The same chunk of sixteen tokens with tokens side by side, as AMX tiles take it. A matrix is (token groups, chunks).
+constexpr int kTileTokens = 16;
+struct alignas(64) TileChunk {
+  int8_t q[kChunk / 4][kTileTokens][4];
+  int16_t sums32[4][kTileTokens][2];
+  int16_t sums16[8][kTileTokens][2];
+  float scale[kTileTokens];
+};
+
 inline int64_t chunks(int64_t width) { return (width + kChunk - 1) / kChunk; }
 
 // Some rows of a weight times every token: y[t][r] = sum over k of weight[r][k] · x[t][k] + bias[r].
@@ -34,12 +43,13 @@ struct MatmulTask {
   int64_t x_stride;
   const int32_t *gather;  // (tokens) rows of x to take, or null: 0, 1, 2 …
   int64_t tokens;
+  const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, or null
   const float *bias;      // (rows) or null
   float *y;               // (tokens, y_stride)
   int64_t y_stride;
   uint8_t *scratch;       // kMatmulScratch bytes
 };
-constexpr int64_t kMatmulScratch = 160 * 1024;
+constexpr int64_t kMatmulScratch = 256 * 1024;
 constexpr int kTaskRows = 128;  // most rows of one task
 
 enum class KvType { f32, f16, bf16 };
@@ -99,6 +109,8 @@ struct Kernels {
 
   // One row each; `y` may be `x`.
   void (*quantize)(const float *x, int64_t width, Chunk *y);
+  // Sixteen rows of Chunks (the last groups may have fewer) to one row of TileChunks; null where tiles are not used.
+  void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, TileChunk *y);
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
   void (*glu)(Activation kind, const float *gate, const float *up, float *y, int64_t n);

@@ -12,6 +12,9 @@ const Kernels &kernels() {
     k.name = HALFLAP_NAME(HALFLAP_ISA);
     fill_matmul_quant(k);
     fill_matmul_float(k);
+#if defined(__AMX_INT8__)
+    fill_matmul_amx(k);
+#endif
     fill_norm(k);
     fill_glu(k);
     fill_elementwise(k);

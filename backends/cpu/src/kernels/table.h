@@ -6,6 +6,7 @@ namespace halflap::cpu::HALFLAP_ISA {
 
 void fill_matmul_quant(Kernels &k);
 void fill_matmul_float(Kernels &k);
+void fill_matmul_amx(Kernels &k);  // after fill_matmul_quant: falls back on it
 void fill_norm(Kernels &k);
 void fill_glu(Kernels &k);
 void fill_elementwise(Kernels &k);

@@ -9,6 +9,41 @@ struct MatmulJob {
   MatmulTask task;  // all rows; scratch is filled in per worker
 };
 
+// Bytes of the tiles of at most `rows` rows in at most `groups` separate runs.
+inline int64_t tile_bytes(int64_t rows, int64_t runs, int64_t width) {
+  return (rows / kTileTokens + runs) * chunks(width) * static_cast<int64_t>(sizeof(TileChunk));
+}
+
+// Puts the jobs' activations into tile form where the kernels and the number of tokens make it worth while. Jobs that
+// read the same rows share tiles: `same` tells how many jobs follow each other so.
+inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same, TileChunk *tiles) {
+  if (!run.k.pack_tiles) return;
+  struct Group {
+    const MatmulTask *task;
+    int64_t first;
+    TileChunk *to;
+  };
+  std::vector<Group> groups;
+  for (size_t j = 0; j < jobs.size(); j += same) {
+    size_t source = j;
+    while (source < j + same && source < jobs.size() && !is_quantised(jobs[source].type)) source++;
+    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < kTileTokens) continue;
+    const MatmulTask &task = jobs[source].task;
+    for (size_t i = j; i < j + same && i < jobs.size(); i++) jobs[i].task.tiles = tiles;
+    for (int64_t t = 0; t < task.tokens; t += kTileTokens, tiles += chunks(task.width)) groups.push_back({&task, t, tiles});
+  }
+  run.pool.run(static_cast<int64_t>(groups.size()), run.threads, [&](int64_t g, int) {
+    const Group &group = groups[static_cast<size_t>(g)];
+    const MatmulTask &task = *group.task;
+    const Chunk *rows[kTileTokens];
+    const int64_t n = std::min<int64_t>(kTileTokens, task.tokens - group.first);
+    for (int64_t i = 0; i < n; i++)
+      rows[i] = static_cast<const Chunk *>(task.x) +
+                (task.gather ? task.gather[group.first + i] : group.first + i) * task.x_stride;
+    run.k.pack_tiles(rows, n, chunks(task.width), group.to);
+  });
+}
+
 inline void run_matmuls(const Run &run, const std::vector<MatmulJob> &jobs) {
   // Large steps take more rows at once, so that activations are read from the outer caches less often.
   int64_t total = 0;

@@ -68,6 +68,9 @@ def _grows(device: Device) -> None:
         raise Failed(f"state of 64 blocks: got {small.state:,} bytes, want {least:,} and little more")
     if not 1.9 * small.state <= large.state <= 2.1 * small.state:
         raise Failed(f"state of 128 blocks: got {large.state:,} bytes, want twice {small.state:,}")
+    alone = device.estimate(evolve(graph, values={}, segments=(), outputs=()), limits_for(graph, blocks=64))
+    if alone.state != small.state or any(alone.weights.values()):
+        raise Failed(f"state without ops: got {alone.state:,} bytes and {alone.weights}, want {small.state:,} and none")
     if dict(small.weights) != dict(large.weights) or min(small.weights.values(), default=0) < 0 or small.scratch < 0:
         raise Failed(f"weights: got {dict(small.weights)} and {dict(large.weights)}, want the same")
 

@@ -1,0 +1,333 @@
+// Many tokens on processors with AMX: weight rows as signed bytes are the A tiles, as they lie; sixteen tokens side by
+// side are the B tiles. Sums stay exact integers, so results are the bits of matmul_quant.h; only the lanes differ, which
+// here are tokens.
+//
+// A Scaled256 value times its sub-block's scale has up to 14 bits: two planes of bytes, value = 64 · high + low.
+#include <type_traits>
+
+#include "matmul_quant.h"
+#include "table.h"
+
+#if defined(__AMX_INT8__)
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+namespace {
+
+constexpr int kBlockRows = 32;     // weight rows unpacked together
+constexpr int kTokenGroups = 32;   // groups of 16 tokens per pass: their accumulators stay in the second cache
+
+struct alignas(64) TileConfig {
+  uint8_t palette, start_row, reserved[14];
+  uint16_t bytes[16];
+  uint8_t rows[16];
+};
+// Tiles 0-3 are sums; 4 and 5 are A (16 rows × K bytes), 6 and 7 are B (K/4 × 16 tokens). Constant: gcc 12's own
+// intrinsic lets the compiler drop stores to a configuration built on the stack.
+constexpr TileConfig kWhole = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+constexpr TileConfig kOf32 = {1, 0, {}, {64, 64, 64, 64, 32, 32, 64, 64}, {16, 16, 16, 16, 16, 16, 8, 8}};
+
+HALFLAP_INLINE void configure(const TileConfig &config) { asm volatile("ldtilecfg %0" ::"m"(config) : "memory"); }
+HALFLAP_INLINE void release() { asm volatile("tilerelease" ::: "memory"); }
+template <int T>
+HALFLAP_INLINE void clear_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"n"(T));
+}
+template <int T>
+HALFLAP_INLINE void load_tile(const void *from, int64_t stride) {
+  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"n"(T), "r"(from), "r"(stride) : "memory");
+}
+template <int T>
+HALFLAP_INLINE void store_tile(void *to) {
+  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"n"(T), "r"(to), "r"(int64_t{64}) : "memory");
+}
+template <int C, int A, int B>
+HALFLAP_INLINE void multiply_tiles() {
+  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"n"(C), "n"(A), "n"(B));
+}
+
+// One chunk of 32 weight rows.
+struct alignas(64) Planes {
+  int8_t low[kBlockRows][kChunk];
+  int8_t high[kBlockRows][kChunk];  // Scaled256 only
+  float d[8][kBlockRows];
+  float m[8][kBlockRows];  // minus dmin, or the offset
+  int16_t mins[kBlockRows][16];
+};
+
+struct alignas(64) Work {
+  Planes planes;
+  int32_t sums[2][4][16][kTileTokens];          // tiles as stored: (row, token); two sets, see `pipeline`
+  float partial[16][kTileTokens];               // S between halves of a chunk
+  float totals[kTokenGroups][kBlockRows][16];  // F: (group, row, token)
+};
+static_assert(sizeof(Work) <= kMatmulScratch);
+
+template <class F>
+void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int blocks, Planes &p) {
+  const int64_t valid = least(kBlockRows, task.rows - r0);
+  for (int64_t r = 0; r < valid; r++) {
+    alignas(64) int16_t values[kChunk];
+    const uint8_t *b = task.weight + (r0 + r) * task.row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
+    for (int j = 0; j < blocks; j++) {
+      float d = 0, m = 0;
+      if constexpr (F::kBlock == kChunk) {
+        F::decode(b, values, p.mins[r], d, m);
+        m = -m;
+      } else {
+        F::decode(b + j * F::kBytes, values + 32 * j, d, m);
+      }
+      p.d[j][r] = d;
+      p.m[j][r] = m;
+    }
+    if constexpr (F::kBlock == kChunk) {
+      for (int i = 0; i < kChunk; i++) p.low[r][i] = static_cast<int8_t>(values[i] & 63);
+      for (int i = 0; i < kChunk; i++) p.high[r][i] = static_cast<int8_t>(values[i] >> 6);
+    } else {
+      for (int i = 0; i < blocks * 32; i++) p.low[r][i] = static_cast<int8_t>(values[i]);
+    }
+  }
+}
+
+HALFLAP_INLINE __m512 accumulate(float *total, __m512 scale, __m512 s, bool first) {
+  const __m512 f = _mm512_fmadd_ps(scale, s, first ? _mm512_setzero_ps() : _mm512_load_ps(total));
+  _mm512_store_ps(total, f);
+  return f;
+}
+
+// What one set of tiles computes: 16 rows from r, tokens from group g, and of Block32 types the blocks from `from`.
+struct Item {
+  int64_t r, g;
+  int groups;  // Scaled256: 1 or 2
+  int from, blocks;
+};
+
+// -- Scaled256: 16 rows × (16 or 32) tokens × a whole chunk ---------------------------------------------------------------
+
+template <class F>
+struct Scaled {
+  static HALFLAP_INLINE void multiply(const Work &w, const Item &item, const TileChunk *const *x) {
+    clear_tile<0>();
+    clear_tile<1>();
+    clear_tile<2>();
+    clear_tile<3>();
+    for (int k = 0; k < kChunk; k += 64) {
+      load_tile<4>(&w.planes.low[item.r][k], kChunk);
+      load_tile<6>(x[0]->q[k / 4], 64);
+      multiply_tiles<0, 4, 6>();
+      load_tile<5>(&w.planes.high[item.r][k], kChunk);
+      multiply_tiles<1, 5, 6>();
+      if (item.groups == 1) continue;
+      load_tile<7>(x[1]->q[k / 4], 64);
+      multiply_tiles<2, 4, 7>();
+      multiply_tiles<3, 5, 7>();
+    }
+  }
+
+  static HALFLAP_INLINE void finish(Work &w, int set, const Item &item, const TileChunk *const *x, bool first) {
+    constexpr int kPairs = F::kSub ? kChunk / (F::kSub ? F::kSub : 1) / 2 : 0;
+    for (int n = 0; n < item.groups; n++) {
+      __m512i of[kPairs ? kPairs : 1];
+      for (int p = 0; p < kPairs; p++) of[p] = _mm512_load_si512(F::kSub == 16 ? x[n]->sums16[p] : x[n]->sums32[p]);
+      const __m512 scale = _mm512_load_ps(x[n]->scale);
+      for (int i = 0; i < 16; i++) {
+        const int64_t r = item.r + i;
+        const __m512i high = _mm512_slli_epi32(_mm512_load_si512(w.sums[set][2 * n + 1][i]), 6);
+        const __m512i isum = _mm512_add_epi32(high, _mm512_load_si512(w.sums[set][2 * n][i]));
+        __m512 s = _mm512_fmadd_ps(_mm512_set1_ps(w.planes.d[0][r]), _mm512_cvtepi32_ps(isum), _mm512_setzero_ps());
+        if (F::kSub) {
+          __m512i mins = _mm512_setzero_si512();
+          for (int p = 0; p < kPairs; p++)
+            mins = _mm512_dpwssd_epi32(mins, _mm512_set1_epi32(load32(&w.planes.mins[r][2 * p])), of[p]);
+          s = _mm512_fmadd_ps(_mm512_set1_ps(w.planes.m[0][r]), _mm512_cvtepi32_ps(mins), s);
+        }
+        accumulate(w.totals[item.g + n][r], scale, s, first);
+      }
+    }
+  }
+};
+
+// -- Block32: 16 rows × 16 tokens × four blocks, a tile of sums for each --------------------------------------------------
+
+template <class F>
+struct Blocks {
+  template <int T, int A, int B>
+  static HALFLAP_INLINE void multiply_block(const Work &w, const Item &item, const TileChunk *x) {
+    clear_tile<T>();
+    if (item.from + T >= item.blocks) return;
+    load_tile<A>(&w.planes.low[item.r][32 * (item.from + T)], kChunk);
+    load_tile<B>(x->q[8 * (item.from + T)], 64);
+    multiply_tiles<T, A, B>();
+  }
+
+  static HALFLAP_INLINE void multiply(const Work &w, const Item &item, const TileChunk *const *x) {
+    multiply_block<0, 4, 6>(w, item, x[0]);
+    multiply_block<1, 5, 7>(w, item, x[0]);
+    multiply_block<2, 4, 6>(w, item, x[0]);
+    multiply_block<3, 5, 7>(w, item, x[0]);
+  }
+
+  static HALFLAP_INLINE void finish(Work &w, int set, const Item &item, const TileChunk *const *x, bool first) {
+    const int n = item.blocks - item.from < 4 ? item.blocks - item.from : 4;
+    const __m512 scale = _mm512_load_ps(x[0]->scale);
+    __m512 offsets[4] = {};
+    if (F::kOffset)
+      for (int j = 0; j < n; j++) {  // sums of pairs of blocks lie side by side
+        const __m512i both = _mm512_load_si512(x[0]->sums32[(item.from + j) / 2]);
+        offsets[j] = _mm512_cvtepi32_ps(_mm512_srai_epi32(j % 2 ? both : _mm512_slli_epi32(both, 16), 16));
+      }
+    for (int i = 0; i < 16; i++) {
+      const int64_t r = item.r + i;
+      __m512 s = item.from ? _mm512_load_ps(w.partial[i]) : _mm512_setzero_ps();
+      for (int j = 0; j < n; j++) {
+        const __m512 d = _mm512_set1_ps(w.planes.d[item.from + j][r]);
+        s = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(_mm512_load_si512(w.sums[set][j][i])), s);
+        if (F::kOffset) s = _mm512_fmadd_ps(_mm512_set1_ps(w.planes.m[item.from + j][r]), offsets[j], s);
+      }
+      if (item.from + 4 >= item.blocks)
+        accumulate(w.totals[item.g][r], scale, s, first);
+      else
+        _mm512_store_ps(w.partial[i], s);
+    }
+  }
+};
+
+// The vector units finish one set of sums while the tiles make the next.
+template <class Kind>
+HALFLAP_INLINE void pipeline(Work &w, const Item *items, int count, const TileChunk *x, int64_t n_chunks, bool first) {
+  for (int i = 0; i <= count; i++) {
+    const auto groups = [&](const Item &item, const TileChunk **pair) {
+      pair[0] = x + item.g * n_chunks;
+      pair[1] = pair[0] + n_chunks;
+    };
+    const TileChunk *pair[2];
+    if (i < count) {
+      groups(items[i], pair);
+      Kind::multiply(w, items[i], pair);
+    }
+    if (i > 0) {
+      groups(items[i - 1], pair);
+      Kind::finish(w, (i - 1) % 2, items[i - 1], pair, first);
+    }
+    if (i < count) {
+      store_tile<0>(w.sums[i % 2][0]);
+      store_tile<1>(w.sums[i % 2][1]);
+      store_tile<2>(w.sums[i % 2][2]);
+      store_tile<3>(w.sums[i % 2][3]);
+    }
+  }
+}
+
+HALFLAP_INLINE void transpose(__m512 *v) {  // 16 × 16
+  __m512 u[16];
+  for (int i = 0; i < 16; i += 2) {
+    u[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    u[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; j++) {
+      const __m512d a = _mm512_castps_pd(u[i + j]), b = _mm512_castps_pd(u[i + j + 2]);
+      v[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      v[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  for (int j = 0; j < 4; j++) {  // v[4i + j]: column j + 4L of rows 4i.. in 128-bit lane L
+    const __m512 a = _mm512_shuffle_f32x4(v[j], v[j + 4], 0x88), b = _mm512_shuffle_f32x4(v[j], v[j + 4], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(v[j + 8], v[j + 12], 0x88), d = _mm512_shuffle_f32x4(v[j + 8], v[j + 12], 0xdd);
+    u[j] = _mm512_shuffle_f32x4(a, c, 0x88);
+    u[j + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+    u[j + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+    u[j + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+  for (int i = 0; i < 16; i++) v[i] = u[i];
+}
+
+// (32 rows, 16 tokens) of totals to y[token][row].
+HALFLAP_INLINE void write_totals(const MatmulTask &task, const Work &w, int64_t g, int64_t r0, int64_t t0) {
+  const int64_t rows = least(kBlockRows, task.rows - r0), tokens = least(kTileTokens, task.tokens - t0);
+  for (int64_t r = 0; r < rows; r += kLanes) {
+    const int64_t n = least(kLanes, rows - r);
+    const Lanes bias = task.bias ? load_some(task.bias + r0 + r, n) : zero();
+    __m512 v[16];
+    for (int i = 0; i < 16; i++) v[i] = _mm512_load_ps(w.totals[g][r + i]);
+    transpose(v);
+    for (int64_t t = 0; t < tokens; t++)
+      store_some(task.y + (t0 + t) * task.y_stride + r0 + r, task.bias ? add(Lanes{v[t]}, bias) : Lanes{v[t]}, n);
+  }
+}
+
+template <class F>
+void matmul_tiles(const MatmulTask &task) {
+  using Kind = std::conditional_t<F::kBlock == kChunk, Scaled<F>, Blocks<F>>;
+  Work &w = *reinterpret_cast<Work *>(task.scratch);
+  const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
+  configure(F::kBlock == kChunk ? kWhole : kOf32);
+  for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
+    const int64_t n_groups = least(kTokenGroups, groups - g0);
+    for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
+      const int64_t rows = least(kBlockRows, task.rows - r0);
+      for (int64_t c = 0; c < n_chunks; c++) {
+        const int blocks = chunk_blocks<F>(task.width, c);
+        unpack_planes<F>(task, r0, c, blocks, w.planes);
+        Item items[4 * kTokenGroups];
+        int count = 0;
+        const int64_t at_once = F::kBlock == kChunk ? 2 : 1;
+        for (int64_t g = 0; g < n_groups; g += at_once)
+          for (int64_t r = 0; r < rows; r += 16)
+            for (int from = 0; from < blocks; from += 4)
+              items[count++] = {r, g, static_cast<int>(least(at_once, n_groups - g)), from, blocks};
+        pipeline<Kind>(w, items, count, task.tiles + g0 * n_chunks + c, n_chunks, c == 0);
+      }
+      for (int64_t g = 0; g < n_groups; g++) write_totals(task, w, g, r0, (g0 + g) * kTileTokens);
+    }
+  }
+  release();
+}
+
+void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, TileChunk *y) {
+  for (int64_t c = 0; c < n_chunks; c++) {
+    TileChunk &to = y[c];
+    if (n_rows < kTileTokens) memset(static_cast<void *>(&to), 0, sizeof to);
+    for (int64_t t = 0; t < n_rows; t++) {
+      const Chunk &from = rows[t][c];
+      for (int k = 0; k < kChunk / 4; k++) memcpy(to.q[k][t], from.q + 4 * k, 4);
+      for (int p = 0; p < 4; p++) memcpy(to.sums32[p][t], from.sums32 + 2 * p, 4);
+      for (int p = 0; p < 8; p++) memcpy(to.sums16[p][t], from.sums16 + 2 * p, 4);
+      to.scale[t] = from.scale;
+    }
+  }
+}
+
+void (*few[kTypes])(const MatmulTask &);  // what serves tasks without tiles
+
+template <class F, Type type>
+void matmul(const MatmulTask &task) {
+  task.tiles ? matmul_tiles<F>(task) : few[static_cast<int>(type)](task);
+}
+
+template <class F, Type type>
+void fill(Kernels &k) {
+  few[static_cast<int>(type)] = k.matmul[static_cast<int>(type)];
+  k.matmul[static_cast<int>(type)] = matmul<F, type>;
+}
+
+}  // namespace
+
+void fill_matmul_amx(Kernels &k) {
+  k.pack_tiles = pack_tiles;
+  fill<Q8_0, Type::Q8_0>(k);
+  fill<Q4_0, Type::Q4_0>(k);
+  fill<Q4_1, Type::Q4_1>(k);
+  fill<Q5_0, Type::Q5_0>(k);
+  fill<Q5_1, Type::Q5_1>(k);
+  fill<IQ4_NL, Type::IQ4_NL>(k);
+  fill<Q2_K, Type::Q2_K>(k);
+  fill<Q3_K, Type::Q3_K>(k);
+  fill<Q4_K, Type::Q4_K>(k);
+  fill<Q5_K, Type::Q5_K>(k);
+  fill<Q6_K, Type::Q6_K>(k);
+  fill<IQ4_XS, Type::IQ4_XS>(k);
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA
+
+#endif

@@ -1,0 +1,51 @@
+// The pool under load: every chunk runs once, late workers never touch a newer job, stopping right after starting is
+// safe, and several callers may come at once.
+#include "pool.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+
+using halflap::cpu::Pool;
+
+namespace {
+
+void run_jobs(int threads, int jobs) {
+  for (int job = 0; job < jobs; job++) {
+    const int64_t count = 1 + job % 37;
+    std::vector<int> seen(static_cast<size_t>(count));
+    Pool::instance().run(count, threads, [&](int64_t i, int worker) {
+      CHECK(worker >= 0 && worker < threads);
+      seen[static_cast<size_t>(i)]++;
+    });
+    for (int n : seen) CHECK(n == 1);
+  }
+}
+
+}  // namespace
+
+int main() {
+  Pool &pool = Pool::instance();
+  for (int i = 0; i < 200; i++) {
+    pool.enter(4);
+    if (i % 2) run_jobs(4, i % 5);
+    pool.leave(4);
+    CHECK(pool.workers() == 0);
+  }
+  pool.enter(4);
+  run_jobs(4, 20000);
+  pool.enter(2);
+  run_jobs(2, 2000);
+  std::thread other([] { run_jobs(2, 2000); });
+  run_jobs(4, 2000);
+  other.join();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // workers fall asleep
+  run_jobs(4, 200);
+  pool.leave(2);
+  CHECK(pool.workers() == 3);
+  pool.leave(4);
+  CHECK(pool.workers() == 0);
+  return 0;
+}

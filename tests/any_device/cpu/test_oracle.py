@@ -1,0 +1,24 @@
+"""Whole tiny models against transformers' logits, with f32 KV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.any_device.cpu.kit import relative
+from tests.models.oracle import CASES, OracleModel
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_family_gives_the_oracles_logits_however_it_is_fed(cpu: Any, shared: Path, case: str) -> None:
+    model = OracleModel(shared / "oracle" / "families" / f"{case}.gguf", cpu, "f32", sequences=2)
+    count = len(model.tokens)
+    whole = model.run([count])
+    for logits in whole:
+        assert relative(logits, model.logits) < 2e-3
+    for cuts in ([1] * count, [7, 13, 1, count - 21]):
+        assert np.array_equal(model.run(cuts), whole)
+    model.close()

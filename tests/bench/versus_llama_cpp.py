@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+"""Halflap's CPU device and llama-cpp-python on the same file, in turn, in one process tree.
+
+    python tests/bench/versus_llama_cpp.py FILE.gguf [--threads 2] [--prompt 512] [--generate 64] [--rounds 5]
+                                           [--peer-python PYTHON] [--only prefill|decode] [--json]
+
+Each engine lives in a child that waits for its turn; rounds go A B A B, and the ratio of the bests is what counts:
+machines are shared and drift. `busy` is the share of all CPUs that other processes took meanwhile. A peer in another
+environment is named by its interpreter (or HALFLAP_PEER_PYTHON). Without a file, a random-weight TinyLlama is made by
+perf/make_model.py of the shared folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+MISSING = 3  # exit status of a child whose engine is not installed
+
+
+def tokens(count: int, vocabulary: int) -> list[int]:
+    return [(i * 7919 + 13) % (vocabulary - 100) + 50 for i in range(count)]
+
+
+class Ours:
+    """The device alone: graph, weights and steps, without engine or sampling."""
+
+    def __init__(self, path: str, threads: int, prompt: int, generate: int) -> None:
+        import numpy as np
+
+        from halflap import loading
+        from halflap.device.opening import open_devices
+        from halflap.graph.step import Limits
+
+        self.np = np
+        (device,) = open_devices(["cpu"], {"threads": str(threads)})
+        self.device, self.name = device, device.info.about
+        file = loading.open_model(path)
+        architecture = loading.open_architecture(file)
+        self.graph = architecture.graph
+        self.blocks = (max(prompt, generate) + 31) // 32
+        limits = Limits(max(prompt, 1), 1, 1, self.blocks * 32, {g.name: self.blocks for g in self.graph.groups})
+        self.weights = device.pack(loading.weights_of(file), self.graph)
+        self.state = device.state(self.graph.groups, limits)
+        self.executable = device.compile(self.graph, self.weights, self.state, limits)
+        self.ids = tokens(max(prompt, generate), int(self.graph.values["logits"].shape[1]))
+
+    def step(self, start: int, count: int) -> None:
+        from halflap.graph.step import GroupStep, Step
+
+        np = self.np
+        index = np.arange(start, start + count, dtype=np.int32)
+        group = GroupStep(
+            np.array([0, self.blocks], np.int32), np.arange(self.blocks, dtype=np.int32), np.array([0], np.int32),
+            np.array([start + count], np.int32),
+        )  # fmt: skip
+        step = Step(
+            np.array(self.ids[start : start + count], np.int32), index, index[None], np.array([0, count], np.int32),
+            np.array([count - 1], np.int32), {g.name: group for g in self.graph.groups},
+        )  # fmt: skip
+        self.executable.run(self.device.begin(step), {}, ["logits"]).wait()
+
+    def reset(self) -> None:
+        pass
+
+
+class Theirs:
+    """llama-cpp-python through its low-level API."""
+
+    def __init__(self, path: str, threads: int, prompt: int, generate: int) -> None:
+        import ctypes
+
+        import llama_cpp as lc
+
+        self.lc, self.name = lc, f"llama-cpp-python {lc.__version__}"
+        self._quiet = lc.llama_log_callback(lambda level, text, data: None)
+        lc.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        lc.llama_backend_init()
+        self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
+        parameters = lc.llama_context_default_params()
+        parameters.n_ctx = max(prompt, generate) + 32
+        parameters.n_batch = parameters.n_ubatch = max(prompt, 1)
+        parameters.n_threads = parameters.n_threads_batch = threads
+        self.context = lc.llama_init_from_model(self.model, parameters)
+        self.ids = tokens(max(prompt, generate), lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model)))
+
+    def step(self, start: int, count: int) -> None:
+        array = (self.lc.llama_token * count)(*self.ids[start : start + count])
+        if self.lc.llama_decode(self.context, self.lc.llama_batch_get_one(array, count)):
+            raise SystemExit("llama_decode failed")
+        self.lc.llama_synchronize(self.context)
+
+    def reset(self) -> None:
+        self.lc.llama_memory_clear(self.lc.llama_get_memory(self.context), True)
+
+
+def child(engine: str, path: str, threads: int, prompt: int, generate: int) -> None:
+    """Serve turns: a line "prefill" or "decode" in, seconds out."""
+    try:
+        made = (Ours if engine == "ours" else Theirs)(path, threads, prompt, generate)
+    except ImportError as error:
+        print(f"missing {error.name}", flush=True)
+        raise SystemExit(MISSING) from None
+    print(json.dumps(made.name), flush=True)
+    for line in sys.stdin:
+        made.reset()
+        start = time.perf_counter()
+        if line.strip() == "prefill":
+            made.step(0, prompt)
+        else:
+            for i in range(generate):
+                made.step(i, 1)
+        print(time.perf_counter() - start, flush=True)
+
+
+class Child:
+    def __init__(self, engine: str, python: str, arguments: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [python, __file__, "--child", engine, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        first = self._read()
+        if first.startswith("missing"):
+            raise SystemExit(f"versus_llama_cpp: got no module {first.split()[-1]!r} in {python}, want it installed")
+        self.name = json.loads(first)
+
+    def _read(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"versus_llama_cpp: a child ended with status {self.process.wait()}")
+        return line
+
+    def turn(self, what: str) -> float:
+        assert self.process.stdin
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return float(self._read())
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def cpu_ticks() -> tuple[int, int]:
+    fields = [int(x) for x in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    return sum(fields) - fields[3] - fields[4], sum(fields)
+
+
+def own_ticks(children: list[Child]) -> int:
+    total = 0
+    for one in children:
+        fields = Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total
+
+
+def compare(
+    path: str, *, threads: int = 2, prompt: int = 512, generate: int = 64, rounds: int = 5, only: str = "",
+    peer_python: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Tokens per second of both engines and the ratios of their bests."""
+    arguments = [path, "--threads", str(threads), "--prompt", str(prompt), "--generate", str(generate)]
+    peer = peer_python or os.environ.get("HALFLAP_PEER_PYTHON") or sys.executable
+    children = [Child("theirs", peer, arguments), Child("ours", sys.executable, arguments)]
+    used, total = cpu_ticks()
+    own = own_ticks(children)
+    result: dict[str, Any] = {"ours": children[1].name, "theirs": children[0].name, "threads": threads}
+    for what, count in (("prefill", prompt), ("decode", generate)):
+        if only not in ("", what):
+            continue
+        best = [float("inf"), float("inf")]
+        for round_number in range(rounds + 1):
+            for i, one in enumerate(children):
+                seconds = one.turn(what)
+                if round_number:  # the first warms up
+                    best[i] = min(best[i], seconds)
+        theirs, ours = (count / seconds for seconds in best)
+        result[what] = {"ours": round(ours, 1), "theirs": round(theirs, 1), "ratio": round(ours / theirs, 3)}
+    used, total, own = cpu_ticks()[0] - used, cpu_ticks()[1] - total, own_ticks(children) - own
+    result["busy"] = round(max(0, used - own) / max(1, total), 3)
+    for one in children:
+        one.close()
+    return result
+
+
+def shared_model(kind: str) -> str:
+    """A random-weight TinyLlama of this type, made once in the temporary folder."""
+    root = Path(__file__).resolve().parents[2]
+    for folder in (os.environ.get("HALFLAP_SHARED"), root.parent / "shared", "/work/shared"):
+        script = Path(folder or "/nowhere") / "perf" / "make_model.py"
+        if script.exists():
+            break
+    else:
+        raise SystemExit("versus_llama_cpp: got no perf/make_model.py, want HALFLAP_SHARED to name its folder")
+    target = Path(os.environ.get("HALFLAP_BENCH_MODELS", tempfile.gettempdir())) / f"tinyllama-{kind}.gguf"
+    if not target.exists():
+        python = os.environ.get("HALFLAP_PEER_PYTHON", sys.executable)
+        subprocess.run([python, str(script), "tinyllama-1.1b", kind, f"{target}.part"], check=True, stdout=sys.stderr)
+        os.replace(f"{target}.part", target)
+        Path(f"{target}.part.f16").unlink(missing_ok=True)
+    return str(target)
+
+
+def bar(name: str, kind: str, what: str, least: float) -> None:
+    """One line and an exit status: the form of tests/bench/bars."""
+    try:
+        found = compare(shared_model(kind), only=what, rounds=int(os.environ.get("HALFLAP_BENCH_ROUNDS", "5")))
+    except (SystemExit, subprocess.CalledProcessError) as error:
+        print(f"{name}: not measured: {error}")
+        raise SystemExit(1) from None
+    got = found[what]
+    passed = got["ratio"] >= least
+    print(
+        f"{name}: {'pass' if passed else 'FAIL'}: {got['ratio']:.2f} of llama.cpp, want {least} "
+        f"({got['ours']} and {got['theirs']} tokens/s, {found['threads']} threads, busy {found['busy']})"
+    )
+    raise SystemExit(0 if passed else 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Halflap's CPU device against llama-cpp-python")
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--child", choices=["ours", "theirs"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--generate", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["prefill", "decode"], default="")
+    parser.add_argument("--peer-python", default="")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    path = given.file or shared_model("Q4_K_M")
+    if given.child:
+        child(given.child, path, given.threads, given.prompt, given.generate)
+        return
+    found = compare(
+        path, threads=given.threads, prompt=given.prompt, generate=given.generate, rounds=given.rounds, only=given.only,
+        peer_python=given.peer_python,
+    )  # fmt: skip
+    if given.json:
+        print(json.dumps(found))
+        return
+    print(f"{found['ours']}\n{found['theirs']}\nbusy {found['busy']}")
+    for what in ("prefill", "decode"):
+        if what in found:
+            print(f"{what}: ours {found[what]['ours']}, theirs {found[what]['theirs']} tokens/s: {found[what]['ratio']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
