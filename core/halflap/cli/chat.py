@@ -71,14 +71,14 @@ class Chat:
             import readline  # noqa: F401 - gives input() history and editing
         while True:
             try:
-                line = read_message("> " if sys.stdin.isatty() else "")
+                line, command = read_message("> " if sys.stdin.isatty() else "")
             except EOFError:
                 return
             except KeyboardInterrupt:
                 click.echo(err=True)
                 continue
             try:
-                if line.startswith("/"):
+                if command:
                     if not self._command(line):
                         return
                 elif line.strip():
@@ -222,20 +222,24 @@ def _is_message(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
-def read_message(prompt: str) -> str:
-    """One message from the terminal: a line, lines joined by a final backslash, or a block between triple quotes."""
+def read_message(prompt: str) -> tuple[str, bool]:
+    """One message from the terminal: a line, lines joined by a final backslash, or a block between triple quotes.
+
+    Returns:
+        The message, and whether it is a /command; a block never is.
+    """
     line = _line(prompt)
     if line.startswith('"""'):
         lines = [line[3:]]
         while not lines[-1].endswith('"""'):
             lines.append(_line("... " if prompt else ""))
         lines[-1] = lines[-1][:-3]
-        return "\n".join(lines).strip("\n")
+        return "\n".join(lines).strip("\n"), False
     lines = [line]
     while lines[-1].endswith("\\"):
         lines[-1] = lines[-1][:-1]
         lines.append(_line("... " if prompt else ""))
-    return "\n".join(lines)
+    return "\n".join(lines), line.startswith("/")
 
 
 def _line(prompt: str) -> str:

@@ -93,7 +93,9 @@ def test_lines_are_joined_by_a_backslash_and_between_triple_quotes(chat: Termina
 
 
 def test_ctrl_c_at_the_prompt_does_not_leave(chat: Terminal) -> None:
-    chat.type("half a mess" + CTRL_C)
+    chat.type("half a mess")
+    chat.wait_for("half a mess")  # readline is up
+    chat.type(CTRL_C)
     chat.wait_for(r"\n> ")
     assert chat.ask("hello")
 
