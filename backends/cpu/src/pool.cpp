@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -77,6 +78,7 @@ void Pool::start(int workers) {
     const int number = static_cast<int>(threads_.size()) + 1;
     // The epoch is read here: a thread that starts late must still see that the pool was stopped meanwhile.
     threads_.emplace_back([this, number, now = epoch_.load()] { work(number, now); });
+    pthread_setname_np(threads_.back().native_handle(), "halflap-cpu");
     running_++;
   }
 }

@@ -17,7 +17,7 @@ from tests.any_device.cpu.test_row_invariance import IDS, fed, small_model
 def thread_count() -> int:
     """The pool's own threads: others come and go in a test process."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    return names.count("halflap")
+    return names.count("halflap-cpu")
 
 
 @pytest.mark.parametrize("kind", ["F32", "Q4_K", "Q8_0"])
