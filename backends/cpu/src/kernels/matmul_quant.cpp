@@ -35,6 +35,9 @@ void fill_matmul_quant(Kernels &k) {
   k.matmul[static_cast<int>(Type::Q4_K)] = matmul_rows<RowQ4_K>;
   k.matmul[static_cast<int>(Type::Q5_K)] = matmul_rows<RowQ5_K>;
   k.matmul[static_cast<int>(Type::Q6_K)] = matmul_rows<RowQ6_K>;
+  k.matmul[static_cast<int>(Type::Q2_K)] = matmul_rows<RowQ2_K>;
+  k.matmul[static_cast<int>(Type::Q3_K)] = matmul_rows<RowQ3_K>;
+  k.matmul[static_cast<int>(Type::IQ4_XS)] = matmul_rows<RowIQ4_XS>;
 #endif
 }
 

@@ -31,6 +31,11 @@ HALFLAP_INLINE __m512i two_halves(const void *low, const void *high) {
                             _mm256_loadu_si256((const __m256i *)high), 1);
 }
 
+HALFLAP_INLINE __m256i nibbles(const uint8_t *q) {
+  const __m128i v = _mm_loadu_si128((const __m128i *)q), low = _mm_set1_epi8(15);
+  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(v, 4), v), _mm256_broadcastsi128_si256(low));
+}
+
 // Six-bit scales and mins of Q4_K and Q5_K as bytes, 8 each.
 HALFLAP_INLINE void six_bits(const uint8_t *s, uint64_t &scales, uint64_t &mins) {
   uint32_t a, b, c;
@@ -107,12 +112,38 @@ struct RowQ5_K : RowQ4_K {
   }
 };
 
-struct RowQ6_K {
-  using Format = Q6_K;
+// Sixteen sub-blocks of unsigned values, each 2^kZeroBits above its meaning, with signed scales.
+template <int kZeroBits>
+struct Sixteens {
   static constexpr bool kMins = false;
-  static constexpr int kScaleAt = 208, kMinAt = 0;
   __m512i v[4], scale[2];
   __m256i plain;  // the 16 scales
+
+  HALFLAP_INLINE void spread_scales(__m128i bytes) {
+    plain = _mm256_cvtepi8_epi16(bytes);
+    const __m512i wide = _mm512_castsi256_si512(plain);
+    // After packing, 128-bit lane L holds four partial sums of sub-block L and four of L + 4.
+    const __m512i order = _mm512_set_epi64(0x0007000700070007, 0x0003000300030003, 0x0006000600060006, 0x0002000200020002,
+                                           0x0005000500050005, 0x0001000100010001, 0x0004000400040004, 0);
+    scale[0] = _mm512_permutexvar_epi16(order, wide);
+    scale[1] = _mm512_permutexvar_epi16(_mm512_add_epi16(order, _mm512_set1_epi16(8)), wide);
+  }
+  HALFLAP_INLINE __m512i dot(const Chunk &x) const {
+    const __m256i offset = _mm256_madd_epi16(plain, _mm256_loadu_si256((const __m256i *)x.sums16));
+    __m512i sum = _mm512_zextsi256_si512(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(offset, kZeroBits)));
+    for (int i = 0; i < 2; i++) {
+      const __m512i a = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[2 * i], _mm512_loadu_si512(x.q + 128 * i));
+      const __m512i b = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[2 * i + 1], _mm512_loadu_si512(x.q + 128 * i + 64));
+      sum = _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(a, b), scale[i]);  // 4 · 63 · 127 fits int16
+    }
+    return sum;
+  }
+  HALFLAP_INLINE __m128i dot_mins(const Chunk &) const { return _mm_setzero_si128(); }
+};
+
+struct RowQ6_K : Sixteens<5> {
+  using Format = Q6_K;
+  static constexpr int kScaleAt = 208, kMinAt = 0;
 
   HALFLAP_INLINE void unpack_row(const uint8_t *b) {
     const __m512i low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(0x30);
@@ -123,26 +154,101 @@ struct RowQ6_K {
       v[2 * i] = _mm512_or_si512(_mm512_and_si512(q, low), _mm512_and_si512(first, top));
       v[2 * i + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(q, 4), low), _mm512_and_si512(second, top));
     }
-    plain = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + 192)));
-    const __m512i wide = _mm512_castsi256_si512(plain);
-    // After packing, 128-bit lane L holds four partial sums of sub-block L and four of L + 4.
-    const __m512i order = _mm512_set_epi64(0x0007000700070007, 0x0003000300030003, 0x0006000600060006, 0x0002000200020002,
-                                           0x0005000500050005, 0x0001000100010001, 0x0004000400040004, 0);
-    scale[0] = _mm512_permutexvar_epi16(order, wide);
-    scale[1] = _mm512_permutexvar_epi16(_mm512_add_epi16(order, _mm512_set1_epi16(8)), wide);
+    spread_scales(_mm_loadu_si128((const __m128i *)(b + 192)));
+  }
+};
+
+struct RowQ3_K : Sixteens<2> {
+  using Format = Q3_K;
+  static constexpr int kScaleAt = 108, kMinAt = 0;
+
+  HALFLAP_INLINE void unpack_row(const uint8_t *b) {
+    const __m512i two = _mm512_set1_epi8(3), third = _mm512_set1_epi8(4);
+    const __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b));
+    for (int i = 0; i < 4; i++) {  // groups of 32 number 2i and 2i + 1: third bits at those bits of `high`
+      const __m512i q = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(b + 32 + i / 2 * 32)));
+      const int16_t shift = static_cast<int16_t>(i % 2 * 4), down = static_cast<int16_t>(2 * i - 2);
+      const __m512i low = _mm512_and_si512(_mm512_srlv_epi16(q, RowQ5_K::halves(shift, static_cast<int16_t>(shift + 2))), two);
+      const __m512i bits = i == 0 ? _mm512_sllv_epi16(high, RowQ5_K::halves(2, 1))
+                                  : _mm512_srlv_epi16(high, RowQ5_K::halves(down, static_cast<int16_t>(down + 1)));
+      v[i] = _mm512_or_si512(low, _mm512_and_si512(bits, third));
+    }
+    uint64_t lows;
+    uint32_t tops;
+    memcpy(&lows, b + 96, 8);
+    memcpy(&tops, b + 104, 4);
+    const auto pair = [&](int first) {  // top bits of eight scales
+      const uint32_t a = (tops >> first) & 0x03030303u, c = (tops >> (first + 2)) & 0x03030303u;
+      return (a | (static_cast<uint64_t>(c) << 32)) << 4;
+    };
+    const uint64_t mask = 0x0f0f0f0f0f0f0f0fu;
+    const __m128i six = _mm_set_epi64x(static_cast<long long>(((lows >> 4) & mask) | pair(4)), static_cast<long long>((lows & mask) | pair(0)));
+    spread_scales(_mm_sub_epi8(six, _mm_set1_epi8(32)));
+  }
+};
+
+struct RowIQ4_XS {
+  using Format = IQ4_XS;
+  static constexpr bool kMins = false;
+  static constexpr int kScaleAt = 0, kMinAt = 0;
+  __m512i v[4], scale[4];  // values 128 above their meaning; partial sums would not fit int16
+  __m128i plain;
+
+  HALFLAP_INLINE void unpack_row(const uint8_t *b) {
+    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)kIq4Values), _mm_set1_epi8(-128));
+    alignas(16) int16_t scales[8];
+    const int tops = load16(b + 2);
+    for (int j = 0; j < 8; j++)
+      scales[j] = static_cast<int16_t>((((b[4 + j / 2] >> (j % 2 * 4)) & 15) | (((tops >> (2 * j)) & 3) << 4)) - 32);
+    plain = _mm_load_si128((const __m128i *)scales);
+    const __m512i wide = _mm512_castsi256_si512(_mm256_cvtepi16_epi32(plain));
+    const __m512i order = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(1), 1);
+    for (int i = 0; i < 4; i++) {
+      const uint8_t *q = b + 8 + 32 * i;
+      const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(nibbles(q)), nibbles(q + 16), 1);
+      v[i] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), both);
+      scale[i] = _mm512_permutexvar_epi32(_mm512_add_epi32(order, _mm512_set1_epi32(2 * i)), wide);
+    }
   }
   HALFLAP_INLINE __m512i dot(const Chunk &x) const {
-    const __m256i offset = _mm256_madd_epi16(plain, _mm256_loadu_si256((const __m256i *)x.sums16));
-    __m512i sum = _mm512_zextsi256_si512(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(offset, 5)));
-    for (int i = 0; i < 2; i++) {
-      const __m512i a = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[2 * i], _mm512_loadu_si512(x.q + 128 * i));
-      const __m512i b = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[2 * i + 1], _mm512_loadu_si512(x.q + 128 * i + 64));
-      sum = _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(a, b), scale[i]);  // 4 · 63 · 127 fits int16
+    const __m128i offset = _mm_madd_epi16(plain, _mm_loadu_si128((const __m128i *)x.sums32));
+    __m512i sum = _mm512_zextsi128_si512(_mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32(offset, 7)));
+    for (int i = 0; i < 4; i++) {
+      const __m512i part = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[i], _mm512_loadu_si512(x.q + 64 * i));
+      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(part, scale[i]));
     }
     return sum;
   }
   HALFLAP_INLINE __m128i dot_mins(const Chunk &) const { return _mm_setzero_si128(); }
 };
+
+// Any other Scaled256 type: values with their scales inside, as int16.
+template <class F, int kScale, int kMin>
+struct RowDecoded {
+  using Format = F;
+  static constexpr bool kMins = F::kSub != 0;
+  static constexpr int kScaleAt = kScale, kMinAt = kMin;
+  static_assert(F::kSub == 0 || F::kSub == 16);
+  alignas(64) int16_t values[kChunk];
+  alignas(64) int16_t mins[16];
+
+  HALFLAP_INLINE void unpack_row(const uint8_t *b) {
+    float d, m;
+    F::decode(b, values, mins, d, m);
+  }
+  HALFLAP_INLINE __m512i dot(const Chunk &x) const {
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = 0; i < kChunk; i += 32)
+      sum = _mm512_dpwssd_epi32(sum, _mm512_load_si512(values + i), _mm512_load_si512(x.wide + i));
+    return sum;
+  }
+  HALFLAP_INLINE __m128i dot_mins(const Chunk &x) const {
+    if (!kMins) return _mm_setzero_si128();
+    const __m256i sums = _mm256_madd_epi16(_mm256_load_si256((const __m256i *)mins), _mm256_loadu_si256((const __m256i *)x.sums16));
+    return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  }
+};
+using RowQ2_K = RowDecoded<Q2_K, 80, 82>;
 
 HALFLAP_INLINE Lanes widen_halves(const uint16_t *h) { return from_half(h); }
 
@@ -192,11 +298,6 @@ struct RowQ8_0 {
     return _mm512_xor_si512(two_halves(a + 2, b + 2), _mm512_set1_epi8(-128));
   }
 };
-
-HALFLAP_INLINE __m256i nibbles(const uint8_t *q) {
-  const __m128i v = _mm_loadu_si128((const __m128i *)q), low = _mm_set1_epi8(15);
-  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(v, 4), v), _mm256_broadcastsi128_si256(low));
-}
 
 HALFLAP_INLINE __m512i nibbles(const uint8_t *a, const uint8_t *b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(nibbles(a)), nibbles(b), 1);
