@@ -36,7 +36,7 @@ def gaps(name: str) -> dict[str, str]:
     """Pattern of case names -> reason, from backends/NAME/gaps.toml or plugins/NAME/gaps.toml."""
     for folder in (ROOT / "backends" / name, ROOT / "plugins" / f"{name}-backend"):
         if (folder / "gaps.toml").is_file():
-            listed: dict[str, str] = tomllib.loads((folder / "gaps.toml").read_text())["gaps"]
+            listed: dict[str, str] = tomllib.loads((folder / "gaps.toml").read_text()).get("gaps", {})
             return listed
     return {}
 
