@@ -28,6 +28,10 @@ def opened(name: str) -> Any:
 @pytest.fixture(scope="module", autouse=True)
 def close_devices() -> Iterator[None]:
     yield
+    close_all()
+
+
+def close_all() -> None:
     while _open:
         _open.popitem()[1].close()
 
@@ -48,6 +52,7 @@ def parameters() -> Iterator[Any]:
             reason = next((reason for pattern, reason in known.items() if fnmatch(case.name, pattern)), None)
             marks = [pytest.mark.xfail(reason=reason)] if reason else []
             yield pytest.param(name, case, id=f"{name}-{case.name}", marks=marks)
+    close_all()
 
 
 @pytest.mark.parametrize(("name", "case"), list(parameters()))
