@@ -158,11 +158,11 @@ typedef struct hl_step {
   int64_t n_rows;
   int64_t n_positions;          /* axes of `position`: 1 but for multi-axis rope */
   const int32_t *ids;           /* (T) token ids */
-  const int32_t *index;         /* (T) place in the sequence: addressing and masks */
+  const int32_t *index;         /* (T) place in the sequence, ascending within it: addressing and masks */
   const int32_t *position;      /* (n_positions, T) rotary positions */
   const int32_t *seq_start;     /* (S+1) slice of the tokens per sequence */
   const int32_t *rows;          /* (R) tokens whose result is wanted */
-  const hl_group_step *groups;  /* (n_groups) in the order of the state's groups */
+  const hl_group_step *groups;  /* (n_groups) in the order of state_new's groups, which is that of the graph's */
   const hl_copy *copies;        /* block copies, done first */
   int64_t n_groups;
   int64_t n_copies;
@@ -199,7 +199,7 @@ typedef struct hl_device_info {
   int64_t memory_total;
   int64_t largest_allocation;
   int64_t allocated; /* bytes now held through the backend's own allocator */
-  int64_t threads;   /* threads now running for this device */
+  int64_t threads;   /* threads now running for this device, besides the caller's */
 } hl_device_info;
 
 typedef struct hl_memory_report {
@@ -279,7 +279,8 @@ typedef struct hl_backend_api {
                      const hl_limits *limits, hl_executable **executable, hl_error *error);
   void (*executable_close)(hl_executable *executable);
 
-  /* The step and inputs are read before this returns; fetches are written before the fence is done. */
+  /* The step and inputs are read before this returns; fetches are written before the fence is done. A backend may
+   * compute before it returns, also with wait = 0; fence_cancel then finds nothing left to stop. */
   int32_t (*run)(hl_executable *executable, const hl_run *run, hl_fence **fence, hl_error *error);
   int32_t (*fence_done)(hl_fence *fence);
   int32_t (*fence_wait)(hl_fence *fence, int64_t timeout_ns, hl_error *error); /* timeout < 0: for ever */
