@@ -12,6 +12,7 @@ from halflap.architectures.keys import Keys, Shape
 from halflap.errors import ModelFormatError, NotRegisteredError, UnsupportedModelError
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph
+from halflap.graph.verify import verify
 
 
 @frozen
@@ -52,6 +53,7 @@ def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str
     config = module.Config.read(Keys(name, metadata, tensors))
     _check_shapes(dict(module.weights(config)), tensors)
     graph = module.build(config, GraphBuilder(name, tensors))
+    verify(graph)
     return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
 
 
