@@ -20,7 +20,7 @@ from halflap.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from halflap.engine.request import Options, Request
-    from halflap.events import Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
+    from halflap.events import Event, Finish, Prefill, Progress, Reasoning, Text, Token, ToolCall
     from halflap.model import Completion, Model, Stream, load, load_tokenizer, plan
     from halflap.placement import Plan
     from halflap.sampling.chain import Use
@@ -37,6 +37,7 @@ __all__ = [
     "Options",
     "Plan",
     "Prefill",
+    "Progress",
     "Reasoning",
     "Request",
     "Stream",
@@ -63,6 +64,7 @@ _LAZY = {
     "Options": "halflap.engine.request",
     "Plan": "halflap.placement",
     "Prefill": "halflap.events",
+    "Progress": "halflap.events",
     "Reasoning": "halflap.events",
     "Request": "halflap.engine.request",
     "Stream": "halflap.model",

@@ -10,6 +10,15 @@ FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 @frozen
+class Progress:
+    """Loading is about to begin `stage`; `done` of `total` stages are over."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@frozen
 class Token:
     """One generated token.
 

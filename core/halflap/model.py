@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,6 +20,7 @@ from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
 from halflap.engine.sequence import Generation, Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
+from halflap.events import Progress
 from halflap.loading import ModelInfo
 from halflap.placement import Plan, Wishes
 from halflap.sampling import chain
@@ -31,6 +32,9 @@ from halflap.text.output import Output
 from halflap.text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
+STAGES = ("file", "tokenizer", "plan", "weights", "ready")
+"""Of loading, in order."""
+
 DRY_BREAKERS = ("\n", ":", '"', "*")
 
 
@@ -46,6 +50,7 @@ def load(
     threads: int | None = None,
     split: Sequence[float] = (),
     mmap: bool = True,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Load a model.
 
@@ -59,6 +64,7 @@ def load(
         threads: CPU threads; None: one per physical core.
         split: share of the layers per device.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
+        progress: called before each stage of loading and once at the end, on this thread.
 
     Raises:
         ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file.
@@ -73,11 +79,19 @@ def load(
         kv_type=(types[0], types[-1]),
         threads=threads,
     )
+
+    def report(stage: str) -> None:
+        if progress is not None:
+            progress(Progress(stage, STAGES.index(stage), len(STAGES) - 1))
+
+    report("file")
     file = loading.open_model(model, mmap=mmap)
     opened = []
     try:
         architecture = loading.open_architecture(file)
+        report("tokenizer")
         tokenizer = loading.open_tokenizer(file.metadata)
+        report("plan")
         if plan is None:
             opened = loading.open_wished(wishes)
             plan = placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, opened)
@@ -85,6 +99,7 @@ def load(
         else:
             plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
             opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
+        report("weights")
         ready, weights = plan, loading.weights_of(file)
         engine = Engine(
             lambda: Runner(ready, architecture.graph, weights, opened), architecture.graph.groups, plan.limits
@@ -94,6 +109,7 @@ def load(
             device.close()
         file.close()
         raise
+    report("ready")
     return Model(loading.model_info(file, architecture), tokenizer, plan, engine, file.close)
 
 

@@ -144,6 +144,14 @@ def test_embeddings_have_length_one_and_tell_texts_apart(model: halflap.Model) -
     assert np.abs(model.embed("abc", pooling="last") - model.embed("abc", pooling="cls")).max() > 1e-3
 
 
+def test_loading_tells_its_stages_in_order(shared: Path, device_name: str) -> None:
+    seen: list[halflap.Progress] = []
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    halflap.load(path, devices=[device_name], progress=seen.append).close()
+    assert [p.stage for p in seen] == ["file", "tokenizer", "plan", "weights", "ready"]
+    assert [(p.done, p.total) for p in seen] == [(i, 4) for i in range(5)]
+
+
 def test_what_is_wrong_raises_before_anything_runs(model: halflap.Model) -> None:
     steps = model.metrics.steps
     with pytest.raises(InvalidRequestError, match="temprature"):

@@ -49,8 +49,8 @@ def command(
 
 def open_model(model: str, options: dict[str, Any]) -> Model:
     """Place and load a model as a command's options say, with a spinner if it takes long."""
-    with Waiting(f"loading {model}"):
-        return load(model, plan=common.plan(model, options))
+    with Waiting(f"loading {model}") as waiting:
+        return load(model, plan=common.plan(model, options), progress=lambda p: waiting.update(p.done, p.total))
 
 
 def show(stream: Stream) -> None:
