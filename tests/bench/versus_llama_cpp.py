@@ -194,11 +194,8 @@ def compare(
 def shared_model(kind: str) -> str:
     """A random-weight TinyLlama of this type, made once in the temporary folder."""
     root = Path(__file__).resolve().parents[2]
-    for folder in (os.environ.get("HALFLAP_SHARED"), root.parent / "shared", "/work/shared"):
-        script = Path(folder or "/nowhere") / "perf" / "make_model.py"
-        if script.exists():
-            break
-    else:
+    script = Path(os.environ.get("HALFLAP_SHARED", root.parent / "shared")) / "perf" / "make_model.py"
+    if not script.exists():
         raise SystemExit("versus_llama_cpp: got no perf/make_model.py, want HALFLAP_SHARED to name its folder")
     target = Path(os.environ.get("HALFLAP_BENCH_MODELS", tempfile.gettempdir())) / f"tinyllama-{kind}.gguf"
     if not target.exists():

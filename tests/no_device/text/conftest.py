@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,15 +14,6 @@ from halflap.text.tokenizer import Tokenizer
 from halflap.weights import gguf
 
 SPACE = "\u2581"
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of shared test data: HALFLAP_SHARED, else beside the repository."""
-    folder = Path(os.environ.get("HALFLAP_SHARED", Path(__file__).parents[4] / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no shared test data at {folder}; set HALFLAP_SHARED")
-    return folder
 
 
 @pytest.fixture(scope="session")

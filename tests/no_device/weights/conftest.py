@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,6 @@ import pytest
 from halflap.weights.catalogue import WEIGHT_TYPES
 from halflap.weights.gguf import builtin_types
 from halflap.weights.gguf_writer import TensorData, chunks
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of shared test data: HALFLAP_SHARED, else beside the repository."""
-    folder = Path(os.environ.get("HALFLAP_SHARED", Path(__file__).parents[4] / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no shared test data at {folder}; set HALFLAP_SHARED")
-    return folder
 
 
 @pytest.fixture(scope="session")
