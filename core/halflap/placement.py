@@ -11,7 +11,6 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from halflap import plugins
 from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.errors import PlanError, UnsupportedOpError
@@ -383,9 +382,3 @@ def _lacking(plan: Plan, wishes: Wishes) -> PlanError | None:
                 missing=needed - room,
             )
     return None
-
-
-def default_devices() -> list[str]:
-    """The backend to use when nobody says: highest priority that opens; the reference device when none does."""
-    entries = sorted(plugins.entries("backends"), key=lambda e: -e.facts.get("priority", 0))
-    return [entries[0].name] if entries else ["reference"]

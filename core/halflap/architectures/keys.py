@@ -87,9 +87,6 @@ class Keys:
             raise ModelFormatError("tensor", got="none", want=repr(tensor), field=tensor)
         return self.tensors[tensor][1][0]
 
-    def has(self, tensor: str) -> bool:
-        return tensor in self.tensors
-
     def refuse(self, kind: str, name: str, want: str) -> UnsupportedModelError:
         """The error for something this architecture's file here does not know."""
         return UnsupportedModelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from halflap.graph.ir import BLOCK_TOKENS, StateGroup
+from halflap.placement import window_blocks
 
 
 class BlockPool:
@@ -97,7 +98,7 @@ class BlockManager:
     def needs(self, length: int) -> dict[str, int]:
         """Blocks that a sequence growing to `length` tokens holds at most."""
         full = -(-length // BLOCK_TOKENS)
-        windowed = {g.name: -(-(g.window + self._step_tokens) // BLOCK_TOKENS) + 1 for g in self.groups if g.window}
+        windowed = {g.name: window_blocks(g.window, self._step_tokens) for g in self.groups if g.window}
         return {g.name: min(full, windowed.get(g.name, full)) for g in self.groups}
 
     def admit(self, length: int) -> SequenceBlocks | None:

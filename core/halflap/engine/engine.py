@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 import time
@@ -163,7 +164,7 @@ class Engine:
         with self._wake:
             self._closing = True  # nobody may wait for an engine that is gone
         for work in self._all_work():
-            work.fail(end)
+            work.fail(copy.copy(end))
         self._scheduler.waiting.clear()
         self._scheduler.retire()
         runner.close()
@@ -196,7 +197,7 @@ class Engine:
         except Exception as error:
             log.error("step_failed", error=str(error))
             for chunk in chunks:
-                chunk.sequence.fail(error)
+                chunk.sequence.fail(copy.copy(error))  # each carries its own request's `partial`
             return
         self._steps += 1
         row = 0
@@ -214,7 +215,8 @@ class Engine:
                 log.exception("request_failed")
                 chunk.sequence.fail(error)
             self._generated += len(chunk.sequence.ids) - before
-            self._prompt_tokens += max(chunk.stop - chunk.start - 1, 0)
+            prompt = chunk.sequence.n_prompt
+            self._prompt_tokens += min(chunk.stop, prompt) - min(chunk.start, prompt)
 
     def _all_work(self) -> list[Any]:
         with self._wake:

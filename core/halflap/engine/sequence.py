@@ -21,6 +21,7 @@ class Work(Protocol):
     """What scheduler and engine know of any work."""
 
     ids: list[int]
+    n_prompt: int
     computed: int
     limit: int
     outputs: tuple[str, ...]
@@ -174,7 +175,8 @@ class Scoring:
     def __init__(
         self, ids: Sequence[int], output: str, rows: Sequence[int], done: Callable[[F32 | BaseException], None]
     ) -> None:
-        self.ids, self.limit = list(ids), len(ids)
+        self.ids = list(ids)
+        self.n_prompt = self.limit = len(ids)
         self.outputs: tuple[str, ...] = (output,)
         self.computed = 0
         self.blocks: SequenceBlocks | None = None

@@ -9,9 +9,6 @@ from attrs import evolve, frozen
 from halflap.errors import PlanError
 from halflap.graph.ir import Graph, Node, Segment, StateGroup, Value
 
-STEP_INPUTS = ("ids", "rows")
-"""Graph inputs that every device has from the step itself."""
-
 
 @frozen
 class Stage:

@@ -43,6 +43,22 @@ def test_a_run_that_fails_fails_its_requests_only(file: Path, fake: Any) -> None
         assert not any(model.metrics.blocks_used.values())
 
 
+def test_requests_that_fail_in_one_step_keep_their_own_words(file: Path, fake: Any) -> None:
+    backend = fake(faults=[Fault("run", at=12, status="internal")], delay=0.0)
+    with halflap.load(file, devices=["fake"], ctx=128) as model:
+        backend.opened[-1].hold()  # both requests meet in the steps that follow
+        streams = [model.stream([5, i], max_tokens=60, seed=i, ignore_eos=True) for i in (6, 7)]
+        backend.opened[-1].release()
+        errors = []
+        for stream in streams:
+            with pytest.raises(DeviceError) as raised:
+                stream.result()
+            errors.append(raised.value)
+    assert errors[0] is not errors[1]
+    assert all(error.partial.tokens for error in errors)
+    assert [t.id for t in errors[0].partial.tokens] != [t.id for t in errors[1].partial.tokens]
+
+
 def test_a_lost_device_stays_lost_and_the_model_still_closes(file: Path, fake: Any) -> None:
     backend = fake(faults=[Fault("run", at=2, status="device_lost")])
     model = halflap.load(file, devices=["reference", "fake"], split=[1, 1], ctx=128)
