@@ -33,6 +33,11 @@ CASES = (
     "qwen3-yarn",
     "qwen3moe-base",
 )
+QUANT_CASES = tuple(
+    "BF16 F16 F32 IQ1_M IQ1_S IQ2_S IQ2_XS IQ2_XXS IQ3_S IQ3_XXS IQ4_NL IQ4_XS MXFP4 NVFP4 Q1_0 Q2_0 Q2_K Q3_K_M Q4_0 "
+    "Q4_1 Q4_K_M Q5_0 Q5_1 Q5_K_M Q6_K Q8_0 TQ1_0 TQ2_0".split()
+)
+"""One file per storage type, or mix of types."""
 
 
 class OracleModel:
@@ -48,7 +53,9 @@ class OracleModel:
         self.graph, self.sequences = self.architecture.graph, sequences
         answers = np.load(path.with_suffix(".npz"))
         self.tokens: npt.NDArray[np.int32] = answers["tokens"].astype(np.int32)
-        self.logits: npt.NDArray[np.float32] = answers["logits_hf"]
+        # A quantised file is compared with exact activations and its own dequantised weights.
+        strict = "logits_dequant" if "logits_dequant" in answers else "logits_hf"
+        self.logits: npt.NDArray[np.float32] = answers[strict]
         count = len(self.tokens) * sequences
         self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
         blocks = {group.name: self.per_sequence * sequences for group in self.graph.groups}

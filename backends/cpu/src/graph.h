@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "error.h"
-#include "quant/types.h"
+#include "formats/types.h"
 
 namespace halflap::cpu {
 

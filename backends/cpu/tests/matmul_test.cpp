@@ -1,5 +1,6 @@
 // Every type and set: equal to dequantised weights times rounded activations in double, and the same bits for any number
 // of tokens, through rows, panels and tiles. Weights end where their allocation ends, so that a sanitizer sees overreads.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -28,22 +29,19 @@ Aligned<T> aligned(int64_t n) {
   return Aligned<T>(static_cast<T *>(p));
 }
 
-std::vector<uint8_t> random_weight(Type type, int64_t rows, int64_t width) {
+// Random bytes, each block drawn anew until its scales make middling values.
+std::vector<uint8_t> random_weight(const Kernels &k, Type type, int64_t rows, int64_t width) {
   std::vector<uint8_t> bytes(static_cast<size_t>(rows * row_bytes(type, width)));
   bytes.shrink_to_fit();
-  for (uint8_t &b : bytes) b = static_cast<uint8_t>(random_bits());
-  // Halves and floats with a middling exponent, wherever scales may stand.
   const TypeInfo &t = info(type);
   for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(t.bytes)) {
-    if (type == Type::F32) bytes[at + 3] = 0x3d;
-    if (type == Type::F16 || type == Type::BF16) bytes[at + 1] = 0x2d;
-    if (t.block == 32) bytes[at + 1] = 0x1d, bytes[at + 3] = static_cast<uint8_t>(bytes[at + 3] & 0xbf);
-    if (type == Type::Q4_1 || type == Type::Q5_1) bytes[at + 3] = 0x1d;
-    if (type == Type::Q4_K || type == Type::Q5_K) bytes[at + 1] = bytes[at + 3] = 0x1d;
-    if (type == Type::Q2_K) bytes[at + 81] = bytes[at + 83] = 0x1d;
-    if (type == Type::Q3_K) bytes[at + 109] = 0x1d;
-    if (type == Type::Q6_K) bytes[at + 209] = 0x1d;
-    if (type == Type::IQ4_XS) bytes[at + 1] = 0x1d;
+    float values[kChunk], largest = 0;
+    do {
+      for (int i = 0; i < t.bytes; i++) bytes[at + static_cast<size_t>(i)] = static_cast<uint8_t>(random_bits());
+      k.dequantize[static_cast<int>(type)](&bytes[at], t.block, values);
+      largest = 0;
+      for (int i = 0; i < t.block; i++) largest = values[i] == values[i] ? std::max(largest, std::fabs(values[i])) : INFINITY;
+    } while (!(largest > 0.01f && largest < 4));
   }
   return bytes;
 }
@@ -51,7 +49,7 @@ std::vector<uint8_t> random_weight(Type type, int64_t rows, int64_t width) {
 void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
   constexpr int64_t kTokens = 37;
   const int64_t n_chunks = chunks(width);
-  const std::vector<uint8_t> weight = random_weight(type, rows, width);
+  const std::vector<uint8_t> weight = random_weight(k, type, rows, width);
   auto x = aligned<float>(kTokens * width), y = aligned<float>(kTokens * rows), one = aligned<float>(rows);
   auto rounded = aligned<Chunk>(kTokens * n_chunks);
   auto tiles = aligned<TileChunk>((kTokens / 16 + 1) * n_chunks);
@@ -120,7 +118,7 @@ int main() {
     for (int t = 0; t < kTypes; t++) {
       const Type type = static_cast<Type>(t);
       const int64_t block = info(type).block;
-      test(*k, type, 33, block == 256 ? 512 : 288);
+      test(*k, type, 33, 256 + std::max(block, int64_t{32}));
       test(*k, type, 1, block == 1 ? 17 : block);
       test(*k, type, 50, 768);
     }

@@ -1,4 +1,4 @@
-"""Cutting a graph: one stage per run of ops that share a device."""
+"""Cutting a graph, one stage per run of ops that share a device, and renaming the types of its weights."""
 
 from __future__ import annotations
 
@@ -47,6 +47,17 @@ def split(graph: Graph, devices: Sequence[int]) -> list[Stage]:
         later = {name for _, rest in runs[place + 1 :] for _, node in rest for name in node.inputs}
         stages.append(_stage(graph, device, nodes, later, *groups[device]))
     return stages
+
+
+def retype(graph: Graph, types: Mapping[str, str]) -> Graph:
+    """The same graph with weights of other types, old name -> new; unchanged, the graph itself."""
+    if not any(value.kind == "weight" and value.dtype in types for value in graph.values.values()):
+        return graph
+    values = {
+        name: evolve(value, dtype=types.get(value.dtype, value.dtype)) if value.kind == "weight" else value
+        for name, value in graph.values.items()
+    }
+    return evolve(graph, values=values)
 
 
 def _groups_on(

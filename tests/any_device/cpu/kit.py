@@ -14,30 +14,17 @@ from halflap.device.reference import ReferenceDevice
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import BLOCK_TOKENS, Graph
 from halflap.graph.step import GroupStep, Limits, Step
+from halflap.testing.drawing import INTEGERS, draw_weight
+from halflap.weights.catalogue import WEIGHT_TYPES
 
 F32 = npt.NDArray[np.float32]
 
-# Where a quant block keeps its float16 scales: random bytes are fine everywhere else.
-SCALES = {
-    "Q8_0": (0,), "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "IQ4_NL": (0,), "Q2_K": (80, 82),
-    "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_XS": (0,),
-}  # fmt: skip
 FLOATS = ("F32", "F16", "BF16")
-TYPES = (*FLOATS, *SCALES)
+TYPES = tuple(name for name, _, _ in WEIGHT_TYPES if name not in (*INTEGERS, "F64"))
 
 
 def random_weight(name: str, kind: str, shape: tuple[int, ...], seed: int = 0) -> Weight:
-    """Random bytes of a type, with scales of a natural size."""
-    rng = np.random.default_rng(seed)
-    if kind in FLOATS:
-        values = rng.standard_normal(shape).astype(np.float32)
-        return Weight(name, kind, shape, weight_type(kind).quantize(values.reshape(-1, 1)).reshape(-1))
-    found = weight_type(kind)
-    blocks = rng.integers(0, 256, (int(np.prod(shape)) // found.block, found.nbytes), np.uint8)
-    for at in SCALES[kind]:
-        scale = (rng.random(len(blocks)) * 0.01 + 0.001).astype(np.float16)
-        blocks[:, at : at + 2] = scale[:, None].view(np.uint8).reshape(-1, 2)
-    return Weight(name, kind, shape, blocks.reshape(-1))
+    return draw_weight(name, kind, shape, np.random.default_rng(seed))
 
 
 def weight_type(kind: str) -> Any:

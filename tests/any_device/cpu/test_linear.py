@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from halflap.device.interface import Weight
 from tests.any_device.cpu.kit import (
     FLOATS,
     TYPES,
@@ -63,16 +64,24 @@ def test_linear_equals_the_definition_under_the_same_rounding(cpu_isa: Any, kind
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_embed_gives_the_rows_as_stored(cpu_isa: Any, kind: str) -> None:
-    width = 3 * max(weight_type(kind).block, 7)
-    weight = random_weight("w", kind, (11, width))
+def test_embed_gives_cores_bits(cpu_isa: Any, kind: str) -> None:
+    found = weight_type(kind)
+    width = 3 * max(found.block, 7)
+    blocks = np.random.default_rng(6).integers(0, 256, (11 * width // found.block, found.nbytes), np.uint8)
+    finite = np.isfinite(found.dequantize(blocks)).all(axis=1)
+    blocks[~finite] = random_weight("w", kind, (found.block,)).data  # any other scale, subnormal ones too, stays
+    weight = Weight("w", kind, (11, width), blocks.reshape(-1))
     g = builder([weight])
     g.segment("all")
     g.output(g.embed(g.input("ids", "i32", "T"), g.weight("w")), "y")
     ids = [10, 0, 3, 3, 7]
     with Machine(cpu_isa, g.finish(), [weight]) as machine:
         got = machine.run(simple_step(5, ids=ids))["y"]
-    assert relative(got, values_of(weight)[ids]) < 1e-6
+    assert np.array_equal(got.view(np.uint32), values_of(weight)[ids].view(np.uint32))
+
+
+def test_the_device_reads_every_type_but_integers_and_f64(cpu: Any) -> None:
+    assert set(cpu.info.rounding) == set(TYPES)
 
 
 def test_linear_takes_every_odd_row_count(cpu: Any) -> None:

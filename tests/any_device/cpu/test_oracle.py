@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.any_device.cpu.kit import relative
-from tests.models.oracle import CASES, OracleModel
+from tests.models.oracle import CASES, QUANT_CASES, OracleModel
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -22,3 +22,12 @@ def test_a_family_gives_the_oracles_logits_however_it_is_fed(cpu: Any, shared: P
     for cuts in ([1] * count, [7, 13, 1, count - 21]):
         assert np.array_equal(model.run(cuts), whole)
     model.close()
+
+
+@pytest.mark.parametrize("case", QUANT_CASES)
+def test_a_quantised_model_is_off_by_its_activations_rounding_only(cpu: Any, shared: Path, case: str) -> None:
+    model = OracleModel(shared / "oracle" / "quant" / f"quant-{case}.gguf", cpu, "f32")
+    (logits,) = model.run([len(model.tokens)])
+    model.close()
+    off = np.sqrt(np.mean((logits - model.logits) ** 2) / np.mean(model.logits**2))
+    assert off < (1e-4 if case in ("F32", "F16", "BF16") else 0.03)

@@ -9,12 +9,13 @@ import attrs
 import numpy as np
 import pytest
 
-from tests.any_device.cpu.kit import TYPES, Machine, builder, mixed_step, random_weight, simple_step, weight_type
+from halflap.testing.drawing import width_for
+from tests.any_device.cpu.kit import TYPES, Machine, builder, mixed_step, random_weight, simple_step
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_linear_rows_do_not_depend_on_the_number_of_tokens(cpu_isa: Any, kind: str) -> None:
-    width = 7 * 256 if weight_type(kind).block == 256 else 7 * 256 + 96
+    width = width_for(kind, 7 * 256 + 96)
     weight = random_weight("w", kind, (77, width))
     g = builder([weight])
     g.segment("all")

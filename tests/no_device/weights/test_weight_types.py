@@ -9,44 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.models.oracle import QUANT_CASES
 
 from halflap.weights import gguf
 from halflap.weights.catalogue import WEIGHT_TYPES
 from halflap.weights.gguf import builtin_types
 
-ORACLE_TYPES = [
-    "BF16",
-    "F16",
-    "F32",
-    "IQ1_M",
-    "IQ1_S",
-    "IQ2_S",
-    "IQ2_XS",
-    "IQ2_XXS",
-    "IQ3_S",
-    "IQ3_XXS",
-    "IQ4_NL",
-    "IQ4_XS",
-    "MXFP4",
-    "NVFP4",
-    "Q1_0",
-    "Q2_0",
-    "Q2_K",
-    "Q3_K_M",
-    "Q4_0",
-    "Q4_1",
-    "Q4_K_M",
-    "Q5_0",
-    "Q5_1",
-    "Q5_K_M",
-    "Q6_K",
-    "Q8_0",
-    "TQ1_0",
-    "TQ2_0",
-]
 
-
-@pytest.mark.parametrize("case", ORACLE_TYPES)
+@pytest.mark.parametrize("case", QUANT_CASES)
 def test_every_tensor_dequantises_to_the_oracles_bits(shared: Path, case: str) -> None:
     folder = shared / "oracle" / "quant"
     expected = json.loads((folder / f"quant-{case}.json").read_text()).get("tensors", {})
@@ -65,7 +35,7 @@ def test_every_tensor_dequantises_to_the_oracles_bits(shared: Path, case: str) -
 
 def test_the_oracle_covers_every_quantised_type(shared: Path) -> None:
     seen: set[str] = set()
-    for case in ORACLE_TYPES:
+    for case in QUANT_CASES:
         with gguf.open(shared / "oracle" / "quant" / f"quant-{case}.gguf") as file:
             seen |= {info.type for info in file.tensors.values()}
     assert {name for name, _, _ in WEIGHT_TYPES} - seen == {"I8", "I16", "I32", "I64", "F64"}

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../quant/types.h"
+#include "../formats/types.h"
 
 namespace halflap::cpu {
 

@@ -2,7 +2,7 @@
 // side are the B tiles. Sums stay exact integers, so results are the bits of matmul_quant.h; only the lanes differ, which
 // here are tokens.
 //
-// A Scaled256 value times its sub-block's scale has up to 14 bits: two planes of bytes, value = 64 · high + low.
+// Levels times their integer sub-scales have up to 14 bits: two planes of bytes, value = 64 · high + low.
 #include <type_traits>
 
 #include "matmul_quant.h"
@@ -26,6 +26,9 @@ struct alignas(64) TileConfig {
 // intrinsic lets the compiler drop stores to a configuration built on the stack.
 constexpr TileConfig kWhole = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 constexpr TileConfig kOf32 = {1, 0, {}, {64, 64, 64, 64, 32, 32, 64, 64}, {16, 16, 16, 16, 16, 16, 8, 8}};
+constexpr TileConfig kOf16 = {1, 0, {}, {64, 64, 64, 64, 16, 16, 64, 64}, {16, 16, 16, 16, 16, 16, 4, 4}};
+template <class F>
+constexpr const TileConfig &kConfig = F::kRun == kChunk ? kWhole : F::kRun == 32 ? kOf32 : kOf16;
 
 HALFLAP_INLINE void configure(const TileConfig &config) { asm volatile("ldtilecfg %0" ::"m"(config) : "memory"); }
 HALFLAP_INLINE void release() { asm volatile("tilerelease" ::: "memory"); }
@@ -49,9 +52,9 @@ HALFLAP_INLINE void multiply_tiles() {
 // One chunk of 32 weight rows.
 struct alignas(64) Planes {
   int8_t low[kBlockRows][kChunk];
-  int8_t high[kBlockRows][kChunk];  // Scaled256 only
-  float d[8][kBlockRows];
-  float m[8][kBlockRows];  // minus dmin, or the offset
+  int8_t high[kBlockRows][kChunk];  // runs of 256 only
+  float d[kMostRuns][kBlockRows];
+  float m[kMostRuns][kBlockRows];
   int16_t mins[kBlockRows][16];
 };
 
@@ -64,27 +67,18 @@ struct alignas(64) Work {
 static_assert(sizeof(Work) <= kMatmulScratch);
 
 template <class F>
-void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int blocks, Planes &p) {
+void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int runs, Planes &p) {
   const int64_t valid = least(kBlockRows, task.rows - r0);
   for (int64_t r = 0; r < valid; r++) {
     alignas(64) int16_t values[kChunk];
     const uint8_t *b = task.weight + (r0 + r) * task.row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
-    for (int j = 0; j < blocks; j++) {
-      float d = 0, m = 0;
-      if constexpr (F::kBlock == kChunk) {
-        F::decode(b, values, p.mins[r], d, m);
-        m = -m;
-      } else {
-        F::decode(b + j * F::kBytes, values + 32 * j, d, m);
-      }
-      p.d[j][r] = d;
-      p.m[j][r] = m;
-    }
-    if constexpr (F::kBlock == kChunk) {
+    unpack_row<F>(b, runs, values, &p.d[0][r], &p.m[0][r], kBlockRows);
+    F::mins(b, p.mins[r]);
+    if constexpr (F::kRun == kChunk) {
       for (int i = 0; i < kChunk; i++) p.low[r][i] = static_cast<int8_t>(values[i] & 63);
       for (int i = 0; i < kChunk; i++) p.high[r][i] = static_cast<int8_t>(values[i] >> 6);
     } else {
-      for (int i = 0; i < blocks * 32; i++) p.low[r][i] = static_cast<int8_t>(values[i]);
+      for (int i = 0; i < runs * F::kRun; i++) p.low[r][i] = static_cast<int8_t>(values[i]);
     }
   }
 }
@@ -95,14 +89,14 @@ HALFLAP_INLINE __m512 accumulate(float *total, __m512 scale, __m512 s, bool firs
   return f;
 }
 
-// What one set of tiles computes: 16 rows from r, tokens from group g, and of Block32 types the blocks from `from`.
+// What one set of tiles computes: 16 rows from r, tokens from group g, and of shorter runs those from `from`.
 struct Item {
   int64_t r, g;
-  int groups;  // Scaled256: 1 or 2
-  int from, blocks;
+  int groups;  // runs of 256: 1 or 2
+  int from, runs;
 };
 
-// -- Scaled256: 16 rows × (16 or 32) tokens × a whole chunk ---------------------------------------------------------------
+// -- runs of 256: 16 rows × (16 or 32) tokens × a whole chunk ---------------------------------------------------------------
 
 template <class F>
 struct Scaled {
@@ -125,7 +119,7 @@ struct Scaled {
   }
 
   static HALFLAP_INLINE void finish(Work &w, int set, const Item &item, const TileChunk *const *x, bool first) {
-    constexpr int kPairs = F::kSub ? kChunk / (F::kSub ? F::kSub : 1) / 2 : 0;
+    constexpr int kPairs = F::kMins ? kChunk / F::kSub / 2 : 0;
     for (int n = 0; n < item.groups; n++) {
       __m512i of[kPairs ? kPairs : 1];
       for (int p = 0; p < kPairs; p++) of[p] = _mm512_load_si512(F::kSub == 16 ? x[n]->sums16[p] : x[n]->sums32[p]);
@@ -135,7 +129,7 @@ struct Scaled {
         const __m512i high = _mm512_slli_epi32(_mm512_load_si512(w.sums[set][2 * n + 1][i]), 6);
         const __m512i isum = _mm512_add_epi32(high, _mm512_load_si512(w.sums[set][2 * n][i]));
         __m512 s = _mm512_fmadd_ps(_mm512_set1_ps(w.planes.d[0][r]), _mm512_cvtepi32_ps(isum), _mm512_setzero_ps());
-        if (F::kSub) {
+        if (F::kMins) {
           __m512i mins = _mm512_setzero_si512();
           for (int p = 0; p < kPairs; p++)
             mins = _mm512_dpwssd_epi32(mins, _mm512_set1_epi32(load32(&w.planes.mins[r][2 * p])), of[p]);
@@ -147,28 +141,28 @@ struct Scaled {
   }
 };
 
-// -- Block32: 16 rows × 16 tokens × four blocks, a tile of sums for each --------------------------------------------------
+// -- shorter runs: 16 rows × 16 tokens × four runs, a tile of sums for each --------------------------------------------------
 
 template <class F>
-struct Blocks {
+struct Runs {
   template <int T, int A, int B>
-  static HALFLAP_INLINE void multiply_block(const Work &w, const Item &item, const TileChunk *x) {
+  static HALFLAP_INLINE void multiply_run(const Work &w, const Item &item, const TileChunk *x) {
     clear_tile<T>();
-    if (item.from + T >= item.blocks) return;
-    load_tile<A>(&w.planes.low[item.r][32 * (item.from + T)], kChunk);
-    load_tile<B>(x->q[8 * (item.from + T)], 64);
+    if (item.from + T >= item.runs) return;
+    load_tile<A>(&w.planes.low[item.r][F::kRun * (item.from + T)], kChunk);
+    load_tile<B>(x->q[F::kRun / 4 * (item.from + T)], 64);
     multiply_tiles<T, A, B>();
   }
 
   static HALFLAP_INLINE void multiply(const Work &w, const Item &item, const TileChunk *const *x) {
-    multiply_block<0, 4, 6>(w, item, x[0]);
-    multiply_block<1, 5, 7>(w, item, x[0]);
-    multiply_block<2, 4, 6>(w, item, x[0]);
-    multiply_block<3, 5, 7>(w, item, x[0]);
+    multiply_run<0, 4, 6>(w, item, x[0]);
+    multiply_run<1, 5, 7>(w, item, x[0]);
+    multiply_run<2, 4, 6>(w, item, x[0]);
+    multiply_run<3, 5, 7>(w, item, x[0]);
   }
 
   static HALFLAP_INLINE void finish(Work &w, int set, const Item &item, const TileChunk *const *x, bool first) {
-    const int n = item.blocks - item.from < 4 ? item.blocks - item.from : 4;
+    const int n = item.runs - item.from < 4 ? item.runs - item.from : 4;
     const __m512 scale = _mm512_load_ps(x[0]->scale);
     __m512 offsets[4] = {};
     if (F::kOffset)
@@ -184,7 +178,7 @@ struct Blocks {
         s = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(_mm512_load_si512(w.sums[set][j][i])), s);
         if (F::kOffset) s = _mm512_fmadd_ps(_mm512_set1_ps(w.planes.m[item.from + j][r]), offsets[j], s);
       }
-      if (item.from + 4 >= item.blocks)
+      if (item.from + 4 >= item.runs)
         accumulate(w.totals[item.g][r], scale, s, first);
       else
         _mm512_store_ps(w.partial[i], s);
@@ -257,24 +251,24 @@ HALFLAP_INLINE void write_totals(const MatmulTask &task, const Work &w, int64_t 
 
 template <class F>
 void matmul_tiles(const MatmulTask &task) {
-  using Kind = std::conditional_t<F::kBlock == kChunk, Scaled<F>, Blocks<F>>;
+  using Kind = std::conditional_t<F::kRun == kChunk, Scaled<F>, Runs<F>>;
   Work &w = *reinterpret_cast<Work *>(task.scratch);
   const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
-  configure(F::kBlock == kChunk ? kWhole : kOf32);
+  configure(kConfig<F>);
   for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
     const int64_t n_groups = least(kTokenGroups, groups - g0);
     for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
       const int64_t rows = least(kBlockRows, task.rows - r0);
       for (int64_t c = 0; c < n_chunks; c++) {
-        const int blocks = chunk_blocks<F>(task.width, c);
-        unpack_planes<F>(task, r0, c, blocks, w.planes);
-        Item items[4 * kTokenGroups];
+        const int runs = chunk_runs<F>(task.width, c);
+        unpack_planes<F>(task, r0, c, runs, w.planes);
+        Item items[2 * kMostRuns / 4 * kTokenGroups];
         int count = 0;
-        const int64_t at_once = F::kBlock == kChunk ? 2 : 1;
+        const int64_t at_once = F::kRun == kChunk ? 2 : 1;
         for (int64_t g = 0; g < n_groups; g += at_once)
           for (int64_t r = 0; r < rows; r += 16)
-            for (int from = 0; from < blocks; from += 4)
-              items[count++] = {r, g, static_cast<int>(least(at_once, n_groups - g)), from, blocks};
+            for (int from = 0; from < runs; from += 4)
+              items[count++] = {r, g, static_cast<int>(least(at_once, n_groups - g)), from, runs};
         pipeline<Kind>(w, items, count, task.tiles + g0 * n_chunks + c, n_chunks, c == 0);
       }
       for (int64_t g = 0; g < n_groups; g++) write_totals(task, w, g, r0, (g0 + g) * kTileTokens);
@@ -299,33 +293,24 @@ void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, Tile
 
 void (*few[kTypes])(const MatmulTask &);  // what serves tasks without tiles
 
-template <class F, Type type>
+template <class F>
 void matmul(const MatmulTask &task) {
-  task.tiles ? matmul_tiles<F>(task) : few[static_cast<int>(type)](task);
+  task.tiles ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
 }
 
-template <class F, Type type>
+template <class F>
 void fill(Kernels &k) {
-  few[static_cast<int>(type)] = k.matmul[static_cast<int>(type)];
-  k.matmul[static_cast<int>(type)] = matmul<F, type>;
+  few[static_cast<int>(F::kType)] = k.matmul[static_cast<int>(F::kType)];
+  k.matmul[static_cast<int>(F::kType)] = matmul<F>;
 }
 
 }  // namespace
 
 void fill_matmul_amx(Kernels &k) {
   k.pack_tiles = pack_tiles;
-  fill<Q8_0, Type::Q8_0>(k);
-  fill<Q4_0, Type::Q4_0>(k);
-  fill<Q4_1, Type::Q4_1>(k);
-  fill<Q5_0, Type::Q5_0>(k);
-  fill<Q5_1, Type::Q5_1>(k);
-  fill<IQ4_NL, Type::IQ4_NL>(k);
-  fill<Q2_K, Type::Q2_K>(k);
-  fill<Q3_K, Type::Q3_K>(k);
-  fill<Q4_K, Type::Q4_K>(k);
-  fill<Q5_K, Type::Q5_K>(k);
-  fill<Q6_K, Type::Q6_K>(k);
-  fill<IQ4_XS, Type::IQ4_XS>(k);
+#define HALFLAP_FILL(name, block, bytes) fill<name>(k);
+  HALFLAP_QUANTISED_TYPES(HALFLAP_FILL)
+#undef HALFLAP_FILL
 }
 
 }  // namespace halflap::cpu::HALFLAP_ISA

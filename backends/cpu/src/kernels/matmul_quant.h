@@ -1,66 +1,72 @@
 // Quantised weights times rounded activations.
 //
 // Output (row r, token t) is, for every type and however many tokens there are:
-//   F = 0; for each chunk of 256 ascending: { S = 0; for each block ascending: S = fma(d, float(isum), S), then the
+//   F = 0; for each chunk of 256 ascending: { S = 0; for each run ascending: S = fma(d, float(isum), S), then the
 //   minimum's or offset's term; F = fma(activation scale, S, F) }
 // with exact integer sums `isum`, rows in the lanes. So a row's bits never depend on its neighbours or on T.
 #pragma once
-#include "formats.h"
+#include "../formats/all.h"
 #include "kernels.h"
 
 namespace halflap::cpu::HALFLAP_ISA {
 
+constexpr int kMostRuns = kChunk / 16;  // runs of elements that share d, see formats/format.h
+
 // 32 rows × 256 of K, in the order in which the dot products read them.
 struct alignas(64) Panel {
   int16_t q[kChunk / 2][kPanelRows][2];
-  float d[8][kPanelRows];          // per block (Scaled256: the first only)
-  float m[8][kPanelRows];          // minus dmin, or the offset
+  float d[kMostRuns][kPanelRows];
+  float m[kMostRuns][kPanelRows];
   int16_t mins[8][kPanelRows][2];  // integer minima of pairs of sub-blocks
 };
 static_assert(kTaskRows / kPanelRows * sizeof(Panel) <= kMatmulScratch);
 
 template <class F>
-HALFLAP_INLINE int chunk_blocks(int64_t width, int64_t chunk) {
-  return static_cast<int>(least(kChunk, width - chunk * kChunk) / F::kBlock);
+HALFLAP_INLINE int chunk_runs(int64_t width, int64_t chunk) {
+  return static_cast<int>(least(kChunk, width - chunk * kChunk) / F::kRun);
+}
+
+// One row of one chunk: its values, and d and m of each run for d[run · stride].
+template <class F>
+HALFLAP_INLINE void unpack_row(const uint8_t *b, int runs, int16_t *values, float *d, float *m, int64_t stride) {
+  constexpr int kRuns = F::kBlock / F::kRun;  // of a block
+  for (int j = 0; j < runs; j += kRuns, b += F::kBytes) {
+    scaled_levels<F>(b, values + j * F::kRun);
+    for (int i = 0; i < kRuns; i++) {
+      d[(j + i) * stride] = F::d(b, i);
+      m[(j + i) * stride] = F::m(b, i);
+    }
+  }
 }
 
 template <class F>
-void unpack(const uint8_t *weight, int64_t row_bytes, int64_t rows, int64_t chunk, int blocks, Panel &p) {
+void unpack(const uint8_t *weight, int64_t row_bytes, int64_t rows, int64_t chunk, int runs, Panel &p) {
   for (int r = 0; r < kPanelRows; r++) {
     alignas(64) int16_t values[kChunk], mins[16] = {};
     if (r < rows) {
       const uint8_t *b = weight + r * row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
-      for (int j = 0; j < blocks; j++) {
-        float d = 0, m = 0;
-        if constexpr (F::kBlock == kChunk) {
-          F::decode(b, values, mins, d, m);
-          m = -m;
-        } else {
-          F::decode(b + j * F::kBytes, values + j * 32, d, m);
-        }
-        p.d[j][r] = d;
-        p.m[j][r] = m;
-      }
+      unpack_row<F>(b, runs, values, &p.d[0][r], &p.m[0][r], kPanelRows);
+      if constexpr (F::kMins) F::mins(b, mins);
     } else {
       memset(values, 0, sizeof values);
-      for (int j = 0; j < blocks; j++) p.d[j][r] = p.m[j][r] = 0;
+      for (int j = 0; j < runs; j++) p.d[j][r] = p.m[j][r] = 0;
     }
-    for (int k = 0; k < blocks * F::kBlock / 2; k++) memcpy(p.q[k][r], values + 2 * k, 4);
-    if (F::kSub)
-      for (int k = 0; k < kChunk / (F::kSub ? F::kSub : 1) / 2; k++) memcpy(p.mins[k][r], mins + 2 * k, 4);
+    for (int k = 0; k < runs * F::kRun / 2; k++) memcpy(p.q[k][r], values + 2 * k, 4);
+    if constexpr (F::kMins)
+      for (int k = 0; k < kChunk / F::kSub / 2; k++) memcpy(p.mins[k][r], mins + 2 * k, 4);
   }
 }
 
 // N tokens × 32 rows × one chunk; y accumulates in memory between chunks.
 template <class F, int N>
-HALFLAP_INLINE void multiply(const Panel &p, int blocks, const Chunk *const *x, float *const *y, int64_t rows, bool first) {
+HALFLAP_INLINE void multiply(const Panel &p, int runs, const Chunk *const *x, float *const *y, int64_t rows, bool first) {
   Lanes s[N][2];
   for (int n = 0; n < N; n++) s[n][0] = s[n][1] = zero();
-  for (int b = 0; b < blocks; b++) {
+  for (int b = 0; b < runs; b++) {
     Ints sums[N][2];
     for (int n = 0; n < N; n++) sums[n][0] = sums[n][1] = zero_ints();
-    const int from = b * F::kBlock / 2;
-    for (int k = from; k < from + F::kBlock / 2; k++)
+    const int from = b * F::kRun / 2;
+    for (int k = from; k < from + F::kRun / 2; k++)
       for (int n = 0; n < N; n++) {
         const Ints pair = splat_pair(x[n]->wide + 2 * k);
         sums[n][0] = dot_pairs(sums[n][0], p.q[k][0], pair);
@@ -74,10 +80,10 @@ HALFLAP_INLINE void multiply(const Panel &p, int blocks, const Chunk *const *x, 
   }
   for (int n = 0; n < N; n++)
     for (int i = 0; i < 2; i++) {
-      if (F::kSub) {
+      if constexpr (F::kMins) {
         Ints sums = zero_ints();
         const int16_t *of = F::kSub == 16 ? x[n]->sums16 : x[n]->sums32;
-        for (int k = 0; k < kChunk / (F::kSub ? F::kSub : 1) / 2; k++)
+        for (int k = 0; k < kChunk / F::kSub / 2; k++)
           sums = dot_pairs(sums, p.mins[k][16 * i], splat_pair(of + 2 * k));
         s[n][i] = fma(load(p.m[0] + 16 * i), to_float(sums), s[n][i]);
       }
@@ -97,13 +103,13 @@ constexpr int kTokenTile = 2;
 HALFLAP_INLINE int64_t source_row(const MatmulTask &task, int64_t t) { return task.gather ? task.gather[t] : t; }
 
 template <class F, int N>
-void multiply_tile(const MatmulTask &task, const Panel *panels, int64_t t, int64_t chunk, int blocks) {
+void multiply_tile(const MatmulTask &task, const Panel *panels, int64_t t, int64_t chunk, int runs) {
   const Chunk *x[N];
   for (int n = 0; n < N; n++) x[n] = static_cast<const Chunk *>(task.x) + source_row(task, t + n) * task.x_stride + chunk;
   for (int64_t r = 0; r < task.rows; r += kPanelRows) {
     float *y[N];
     for (int n = 0; n < N; n++) y[n] = task.y + (t + n) * task.y_stride + r;
-    multiply<F, N>(panels[r / kPanelRows], blocks, x, y, task.rows - r, chunk == 0);
+    multiply<F, N>(panels[r / kPanelRows], runs, x, y, task.rows - r, chunk == 0);
   }
 }
 
@@ -120,30 +126,34 @@ template <class F>
 void matmul_panels(const MatmulTask &task) {
   Panel *panels = reinterpret_cast<Panel *>(task.scratch);  // (rows / 32)
   for (int64_t c = 0; c < chunks(task.width); c++) {
-    const int blocks = chunk_blocks<F>(task.width, c);
+    const int runs = chunk_runs<F>(task.width, c);
     for (int64_t r = 0; r < task.rows; r += kPanelRows)
-      unpack<F>(task.weight + r * task.row_bytes, task.row_bytes, task.rows - r, c, blocks, panels[r / kPanelRows]);
+      unpack<F>(task.weight + r * task.row_bytes, task.row_bytes, task.rows - r, c, runs, panels[r / kPanelRows]);
     int64_t t = 0;
-    for (; t + kTokenTile <= task.tokens; t += kTokenTile) multiply_tile<F, kTokenTile>(task, panels, t, c, blocks);
-    for (; t < task.tokens; t++) multiply_tile<F, 1>(task, panels, t, c, blocks);
+    for (; t + kTokenTile <= task.tokens; t += kTokenTile) multiply_tile<F, kTokenTile>(task, panels, t, c, runs);
+    for (; t < task.tokens; t++) multiply_tile<F, 1>(task, panels, t, c, runs);
   }
   add_bias(task);
 }
 
+// As core's decoders have it: at most one rounding, where a minimum or offset is added.
 template <class F>
 void dequantize_row(const uint8_t *row, int64_t width, float *y) {
-  alignas(64) int16_t values[kChunk], mins[16] = {};
+  constexpr int kSub = F::kSub ? F::kSub : F::kRun < 32 ? F::kRun : 32;
+  int8_t levels[F::kBlock];
+  int16_t scales[F::kBlock / kSub], mins[F::kBlock / kSub];
   for (int64_t k = 0; k < width; k += F::kBlock, row += F::kBytes) {
-    float d = 0, m = 0;
-    if constexpr (F::kBlock == kChunk) {
-      F::decode(row, values, mins, d, m);
-      for (int i = 0; i < kChunk; i++) {
-        const float least_value = F::kSub ? m * static_cast<float>(mins[i / (F::kSub ? F::kSub : 1)]) : 0.0f;
-        y[k + i] = d * static_cast<float>(values[i]) - least_value;
+    F::levels(row, levels);
+    F::scales(row, scales);
+    F::mins(row, mins);
+    for (int j = 0; j < F::kBlock / kSub; j++) {
+      const float d = F::d(row, j * kSub / F::kRun), m = F::m(row, j * kSub / F::kRun);
+      const float scale = F::kSub ? d * static_cast<float>(scales[j]) : d;
+      const float least = F::kMins ? m * static_cast<float>(mins[j]) : m;
+      for (int i = j * kSub; i < (j + 1) * kSub; i++) {
+        const float value = scale * static_cast<float>(levels[i]);
+        y[k + i] = F::kMins || F::kOffset ? value + least : value;
       }
-    } else {
-      F::decode(row, values, d, m);
-      for (int i = 0; i < 32; i++) y[k + i] = d * static_cast<float>(values[i]) + m;
     }
   }
 }

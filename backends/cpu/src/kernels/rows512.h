@@ -195,7 +195,7 @@ struct RowIQ4_XS {
   __m128i plain;
 
   HALFLAP_INLINE void unpack_row(const uint8_t *b) {
-    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)kIq4Values), _mm_set1_epi8(-128));
+    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)kIq4Levels), _mm_set1_epi8(-128));
     alignas(16) int16_t scales[8];
     const int tops = load16(b + 2);
     for (int j = 0; j < 8; j++)
@@ -222,19 +222,19 @@ struct RowIQ4_XS {
   HALFLAP_INLINE __m128i dot_mins(const Chunk &) const { return _mm_setzero_si128(); }
 };
 
-// Any other Scaled256 type: values with their scales inside, as int16.
+// Any other type of 256: values with their scales inside, as int16.
 template <class F, int kScale, int kMin>
 struct RowDecoded {
   using Format = F;
-  static constexpr bool kMins = F::kSub != 0;
+  static constexpr bool kMins = F::kMins;
   static constexpr int kScaleAt = kScale, kMinAt = kMin;
-  static_assert(F::kSub == 0 || F::kSub == 16);
+  static_assert(!F::kMins || F::kSub == 16);
   alignas(64) int16_t values[kChunk];
   alignas(64) int16_t mins[16];
 
   HALFLAP_INLINE void unpack_row(const uint8_t *b) {
-    float d, m;
-    F::decode(b, values, mins, d, m);
+    scaled_levels<F>(b, values);
+    F::mins(b, mins);
   }
   HALFLAP_INLINE __m512i dot(const Chunk &x) const {
     __m512i sum = _mm512_setzero_si512();
@@ -337,7 +337,7 @@ struct RowIQ4_NL {
   using Format = IQ4_NL;
   static constexpr int kZero = 128;
   static HALFLAP_INLINE __m512i two(const uint8_t *a, const uint8_t *b) {
-    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)kIq4Values), _mm_set1_epi8(-128));
+    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)kIq4Levels), _mm_set1_epi8(-128));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles(a + 2, b + 2));
   }
 };
@@ -374,7 +374,7 @@ void rows_block32(const MatmulTask &task, int64_t r0, int64_t valid, const Chunk
   for (int n = 0; n < N; n++) f[n] = zero();
   const uint8_t *first = task.weight + r0 * task.row_bytes, *ahead = first + kLanes * task.row_bytes;
   for (int64_t c = 0; c < chunks(task.width); c++) {
-    const int blocks = chunk_blocks<Format>(task.width, c);
+    const int blocks = chunk_runs<Format>(task.width, c);
     alignas(64) int32_t sums[N][kLanes * 8], turned[8 * kLanes];
     alignas(64) uint16_t d[8][kLanes], m[8][kLanes];
     __m512i start[N][4];  // takes kZero · sum of activations back, in one lane per block
