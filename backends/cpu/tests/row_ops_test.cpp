@@ -6,18 +6,19 @@
 #include <vector>
 
 #include "check.h"
+#include "same_bits.h"
 #include "sets.h"
 
 using namespace halflap::cpu;
 
 namespace {
 
-std::mt19937 random_bits(2);
+std::mt19937 random_bits;
+SameBits same_bits;
 
-std::vector<float> normal(int64_t n) {
-  std::normal_distribution<float> d;
+std::vector<float> random_floats(int64_t n) {  // in [-2, 2)
   std::vector<float> v(static_cast<size_t>(n));
-  for (float &x : v) x = d(random_bits);
+  for (float &x : v) x = static_cast<float>(static_cast<int32_t>(random_bits())) * 0x1p-30f;
   return v;
 }
 
@@ -26,11 +27,12 @@ void close(const std::vector<float> &got, const std::vector<double> &want, doubl
   for (double w : want) peak = std::max(peak, std::fabs(w));
   for (size_t i = 0; i < want.size(); i++) worst = std::max(worst, std::fabs(want[i] - static_cast<double>(got[i])));
   CHECK(worst <= tolerance * peak);
+  same_bits.check("row ops or attention", got.data(), got.size());
 }
 
 void test_rows(const Kernels &k) {
   for (int64_t n : {1, 15, 16, 17, 100}) {
-    const std::vector<float> a = normal(n), b = normal(n);
+    const std::vector<float> a = random_floats(n), b = random_floats(n);
     std::vector<float> y(static_cast<size_t>(n));
     std::vector<double> want(static_cast<size_t>(n));
     const auto check = [&](auto f) {
@@ -63,7 +65,7 @@ void test_attention(const Kernels &k, KvType type, int64_t heads, int64_t dim, i
   std::vector<uint8_t> pool(static_cast<size_t>(kBlocks * layer.block_bytes));
   layer.base = pool.data();
   const int32_t blocks[kBlocks] = {2, 0, 1};
-  std::vector<float> q = normal(kTokens * heads * dim), ks = normal(kTokens * dim), vs = normal(kTokens * v_dim);
+  std::vector<float> q = random_floats(kTokens * heads * dim), ks = random_floats(kTokens * dim), vs = random_floats(kTokens * v_dim);
   std::vector<int32_t> index(kTokens);
   for (int64_t t = 0; t < kTokens; t++) {
     index[static_cast<size_t>(t)] = static_cast<int32_t>(t);
@@ -122,6 +124,8 @@ void test_attention(const Kernels &k, KvType type, int64_t heads, int64_t dim, i
 
 int main() {
   for (const Kernels *k : sets()) {
+    random_bits.seed(2);
+    same_bits.begin_set(k->name);
     test_rows(*k);
     for (KvType type : {KvType::f32, KvType::f16, KvType::bf16})
       for (int64_t window : {0, 1, 33}) {
@@ -130,5 +134,6 @@ int main() {
         test_attention(*k, type, 1, 80, 48, window);
       }
   }
+  same_bits.print();
   return 0;
 }
