@@ -22,12 +22,15 @@ struct alignas(64) Chunk {
 };
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
-// The same chunk of sixteen tokens with tokens side by side, as AMX tiles take it. A matrix is (token groups, chunks).
+// The same chunk of sixteen tokens with tokens side by side, as tiles take it. A matrix is (token groups, chunks).
 constexpr int kTileTokens = 16;
 struct alignas(64) TileChunk {
   int8_t q[kChunk / 4][kTileTokens][4];
+  int32_t start8[32][kTileTokens];  // -128 · sum of each 8 q: takes back that bytes of weights are 128 too high
+  int32_t start16[16][kTileTokens];
+  int32_t start32[8][kTileTokens];
+  int16_t sums16[8][kTileTokens][2];  // of each 16 q, in pairs
   int16_t sums32[4][kTileTokens][2];
-  int16_t sums16[8][kTileTokens][2];
   float scale[kTileTokens];
 };
 

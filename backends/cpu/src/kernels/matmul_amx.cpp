@@ -5,7 +5,7 @@
 // Levels times their integer sub-scales have up to 14 bits: two planes of bytes, value = 64 · high + low.
 #include <type_traits>
 
-#include "matmul_quant.h"
+#include "matmul_tiles.h"
 #include "table.h"
 
 #if defined(__AMX_INT8__)
@@ -15,9 +15,6 @@
 namespace halflap::cpu::HALFLAP_ISA {
 
 namespace {
-
-constexpr int kBlockRows = 32;     // weight rows unpacked together
-constexpr int kTokenGroups = 32;   // groups of 16 tokens per pass: their accumulators stay in the second cache
 
 // Tiles 0-3 are sums; 4 and 5 are A (16 rows × K bytes), 6 and 7 are B (K/4 × 16 tokens).
 constexpr TileConfig kWhole = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
@@ -39,7 +36,7 @@ struct alignas(64) Work {
   Planes planes;
   int32_t sums[2][4][16][kTileTokens];          // tiles as stored: (row, token); two sets, see `pipeline`
   float partial[16][kTileTokens];               // S between halves of a chunk
-  float totals[kTokenGroups][kBlockRows][16];  // F: (group, row, token)
+  Totals totals;
 };
 static_assert(sizeof(Work) <= kMatmulScratch);
 
@@ -58,12 +55,6 @@ void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int runs, 
       for (int i = 0; i < runs * F::kRun; i++) p.low[r][i] = static_cast<int8_t>(values[i]);
     }
   }
-}
-
-HALFLAP_INLINE __m512 accumulate(float *total, __m512 scale, __m512 s, bool first) {
-  const __m512 f = _mm512_fmadd_ps(scale, s, first ? _mm512_setzero_ps() : _mm512_load_ps(total));
-  _mm512_store_ps(total, f);
-  return f;
 }
 
 // What one set of tiles computes: 16 rows from r, tokens from group g, and of shorter runs those from `from`.
@@ -189,43 +180,6 @@ HALFLAP_INLINE void pipeline(Work &w, const Item *items, int count, const TileCh
   }
 }
 
-HALFLAP_INLINE void transpose(__m512 *v) {  // 16 × 16
-  __m512 u[16];
-  for (int i = 0; i < 16; i += 2) {
-    u[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-    u[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4)
-    for (int j = 0; j < 2; j++) {
-      const __m512d a = _mm512_castps_pd(u[i + j]), b = _mm512_castps_pd(u[i + j + 2]);
-      v[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-      v[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-    }
-  for (int j = 0; j < 4; j++) {  // v[4i + j]: column j + 4L of rows 4i.. in 128-bit lane L
-    const __m512 a = _mm512_shuffle_f32x4(v[j], v[j + 4], 0x88), b = _mm512_shuffle_f32x4(v[j], v[j + 4], 0xdd);
-    const __m512 c = _mm512_shuffle_f32x4(v[j + 8], v[j + 12], 0x88), d = _mm512_shuffle_f32x4(v[j + 8], v[j + 12], 0xdd);
-    u[j] = _mm512_shuffle_f32x4(a, c, 0x88);
-    u[j + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
-    u[j + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
-    u[j + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
-  }
-  for (int i = 0; i < 16; i++) v[i] = u[i];
-}
-
-// (32 rows, 16 tokens) of totals to y[token][row].
-HALFLAP_INLINE void write_totals(const MatmulTask &task, const Work &w, int64_t g, int64_t r0, int64_t t0) {
-  const int64_t rows = least(kBlockRows, task.rows - r0), tokens = least(kTileTokens, task.tokens - t0);
-  for (int64_t r = 0; r < rows; r += kLanes) {
-    const int64_t n = least(kLanes, rows - r);
-    const Lanes bias = task.bias ? load_some(task.bias + r0 + r, n) : zero();
-    __m512 v[16];
-    for (int i = 0; i < 16; i++) v[i] = _mm512_load_ps(w.totals[g][r + i]);
-    transpose(v);
-    for (int64_t t = 0; t < tokens; t++)
-      store_some(task.y + (t0 + t) * task.y_stride + r0 + r, task.bias ? add(Lanes{v[t]}, bias) : Lanes{v[t]}, n);
-  }
-}
-
 template <class F>
 void matmul_tiles(const MatmulTask &task) {
   using Kind = std::conditional_t<F::kRun == kChunk, Scaled<F>, Runs<F>>;
@@ -248,24 +202,10 @@ void matmul_tiles(const MatmulTask &task) {
               items[count++] = {r, g, static_cast<int>(least(at_once, n_groups - g)), from, runs};
         pipeline<Kind>(w, items, count, task.tiles + g0 * n_chunks + c, n_chunks, c == 0);
       }
-      for (int64_t g = 0; g < n_groups; g++) write_totals(task, w, g, r0, (g0 + g) * kTileTokens);
+      for (int64_t g = 0; g < n_groups; g++) write_totals(task, w.totals[g], r0, (g0 + g) * kTileTokens);
     }
   }
   release();
-}
-
-void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, TileChunk *y) {
-  for (int64_t c = 0; c < n_chunks; c++) {
-    TileChunk &to = y[c];
-    if (n_rows < kTileTokens) memset(static_cast<void *>(&to), 0, sizeof to);
-    for (int64_t t = 0; t < n_rows; t++) {
-      const Chunk &from = rows[t][c];
-      for (int k = 0; k < kChunk / 4; k++) memcpy(to.q[k][t], from.q + 4 * k, 4);
-      for (int p = 0; p < 4; p++) memcpy(to.sums32[p][t], from.sums32 + 2 * p, 4);
-      for (int p = 0; p < 8; p++) memcpy(to.sums16[p][t], from.sums16 + 2 * p, 4);
-      to.scale[t] = from.scale;
-    }
-  }
 }
 
 void (*few[kTypes])(const MatmulTask &);  // what serves tasks without tiles
@@ -284,7 +224,6 @@ void fill(Kernels &k) {
 }  // namespace
 
 void fill_matmul_amx(Kernels &k) {
-  k.pack_tiles = pack_tiles;
 #define HALFLAP_FILL(name, block, bytes) fill<name>(k);
   HALFLAP_QUANTISED_TYPES(HALFLAP_FILL)
 #undef HALFLAP_FILL

@@ -1,0 +1,188 @@
+// Many tokens with vpdpbusd: four bytes of a weight row, broadcast, times four of each of sixteen tokens. Sums are exact
+// integers, so results are the bits of matmul_quant.h.
+#pragma once
+#include <type_traits>
+
+#include "levels512.h"
+#include "matmul_tiles.h"
+
+#if defined(__AVX512VNNI__)
+
+namespace halflap::cpu::HALFLAP_ISA {
+
+// How sums of level · activation meet the integer scale of their sub-block. vpdpwssd multiplies and adds in one
+// instruction, if the sum fits int16: so it is taken over few enough elements, and levels may be centred, which is
+// undone exactly by the activations' own sums.
+template <class F>
+struct Fold {
+  static constexpr int peak(int centre) {
+    const int up = F::kHighest - centre, down = centre - F::kLowest;
+    return up > down ? up : down;
+  }
+  static constexpr int longest(int centre) {  // elements whose sum fits int16; 0 if eight do not
+    int n = kScaleRun<F>;
+    while (n >= 8 && n * peak(centre) * 127 > 32767) n /= 2;
+    return n >= 8 ? n : 0;
+  }
+  static constexpr int instructions(int centre) {
+    return longest(centre) ? kChunk / longest(centre) + (centre ? kChunk / kScaleRun<F> / 2 : 0) : kChunk;
+  }
+  static constexpr int kMiddle = (F::kLowest + F::kHighest + 1) / 2;
+  static constexpr int kCentre = kScaled<F> && instructions(kMiddle) < instructions(0) ? kMiddle : 0;
+  static constexpr bool kWords = kScaled<F> && longest(kCentre) != 0;  // else vpmulld and vpaddd
+  static constexpr int kElements = kWords ? longest(kCentre) : kScaled<F> ? kScaleRun<F> : F::kRun;
+  static constexpr bool kPlain = F::kLowest == 0 && kCentre == 0;  // bytes are the levels: sums start at zero
+  static constexpr int kBias = kPlain ? 0 : 128 + F::kLowest - kCentre;
+};
+
+// One chunk of a row.
+struct alignas(64) LevelRow {
+  uint8_t q[kChunk];    // level - centre + 128, or the level
+  int32_t scale[16];    // of each sub-block, int16 with zeros above where vpdpwssd takes them
+  int16_t mins[16];
+  int16_t centre[16];   // scale · centre
+  float d[kMostRuns];
+  float m[8];           // offsets over -128, see TileChunk::start32
+};
+
+template <class F>
+HALFLAP_INLINE void unpack_levels(const uint8_t *b, int runs, LevelRow &row) {
+  using How = Fold<F>;
+  __m512i v[4];
+  Wide<F>::levels(b, runs, v);
+  for (int i = 0; i < 4; i++)
+    _mm512_store_si512(row.q + 64 * i, How::kBias ? _mm512_add_epi8(v[i], _mm512_set1_epi8(static_cast<int8_t>(How::kBias))) : v[i]);
+  if constexpr (kScaled<F>) {
+    const SubScales sub = Wide<F>::scales(b);
+    _mm512_store_si512(row.scale, How::kWords ? _mm512_cvtepu16_epi32(sub.scale) : _mm512_cvtepi16_epi32(sub.scale));
+    if (How::kCentre)
+      _mm256_store_si256((__m256i *)row.centre, _mm256_mullo_epi16(sub.scale, _mm256_set1_epi16(How::kCentre)));
+    if (F::kMins) _mm256_store_si256((__m256i *)row.mins, sub.mins);
+    row.d[0] = F::d(b, 0);
+    row.m[0] = F::m(b, 0);
+  } else {
+    constexpr int kRuns = F::kBlock / F::kRun;
+    for (int j = 0; j < runs; j++) {
+      const uint8_t *block = b + j / kRuns * F::kBytes;
+      row.d[j] = F::d(block, j % kRuns);
+      if (F::kOffset) row.m[j] = F::m(block, j % kRuns) * (-1.0f / 128);
+    }
+  }
+}
+
+// R rows × G groups of tokens × one chunk.
+template <class F, int R, int G>
+HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk *const *x, int runs, float (*const *totals)[kTileTokens],
+                                    bool first) {
+  using How = Fold<F>;
+  constexpr int E = How::kElements;
+  __m512i scaled[R][G] = {};  // isum of the chunk
+  __m512 s[R][G] = {};        // S, where runs are shorter
+  const int folds = kScaled<F> ? kChunk / E : runs;
+  for (int e = 0; e < folds; e++) {
+    __m512i sums[R][G];
+    for (int g = 0; g < G; g++) {
+      const void *start = E == 8 ? x[g]->start8[e] : E == 16 ? x[g]->start16[e & 15] : x[g]->start32[e & 7];
+      for (int r = 0; r < R; r++) sums[r][g] = How::kPlain ? _mm512_setzero_si512() : _mm512_load_si512(start);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < E / 4; k++) {
+      __m512i tokens[G];
+      for (int g = 0; g < G; g++) tokens[g] = _mm512_load_si512(x[g]->q[e * (E / 4) + k]);
+      for (int r = 0; r < R; r++) {
+        const __m512i levels = _mm512_set1_epi32(load32(w[r].q + e * E + 4 * k));
+        for (int g = 0; g < G; g++) sums[r][g] = _mm512_dpbusd_epi32(sums[r][g], levels, tokens[g]);
+      }
+    }
+    if constexpr (kScaled<F>) {
+      for (int r = 0; r < R; r++) {
+        const __m512i scale = _mm512_set1_epi32(w[r].scale[e * E / kScaleRun<F>]);
+        for (int g = 0; g < G; g++)
+          scaled[r][g] = How::kWords ? _mm512_dpwssd_epi32(scaled[r][g], sums[r][g], scale)
+                                     : _mm512_add_epi32(scaled[r][g], _mm512_mullo_epi32(sums[r][g], scale));
+      }
+    } else {
+      __m512 offset[G] = {};
+      if (F::kOffset)
+        for (int g = 0; g < G; g++) offset[g] = _mm512_cvtepi32_ps(_mm512_load_si512(x[g]->start32[e]));
+      for (int r = 0; r < R; r++)
+        for (int g = 0; g < G; g++) {
+          s[r][g] = _mm512_fmadd_ps(_mm512_set1_ps(w[r].d[e]), _mm512_cvtepi32_ps(sums[r][g]), s[r][g]);
+          if (F::kOffset) s[r][g] = _mm512_fmadd_ps(_mm512_set1_ps(w[r].m[e]), offset[g], s[r][g]);
+        }
+    }
+  }
+  for (int g = 0; g < G; g++) {
+    const __m512 scale = _mm512_load_ps(x[g]->scale);
+    for (int r = 0; r < R; r++) {
+      if constexpr (kScaled<F>) {
+        constexpr int kPairs = kChunk / kScaleRun<F> / 2;
+        const auto add_sums = [&](__m512i to, const int16_t *factors) {  // factor · the activations' sum, by sub-block
+          for (int p = 0; p < kPairs; p++)
+            to = _mm512_dpwssd_epi32(to, _mm512_load_si512(kPairs == 8 ? x[g]->sums16[p] : x[g]->sums32[p & 3]),
+                                     _mm512_set1_epi32(load32(factors + 2 * p)));
+          return to;
+        };
+        if (How::kCentre) scaled[r][g] = add_sums(scaled[r][g], w[r].centre);
+        s[r][g] = _mm512_fmadd_ps(_mm512_set1_ps(w[r].d[0]), _mm512_cvtepi32_ps(scaled[r][g]), _mm512_setzero_ps());
+        if (F::kMins) {
+          const __m512i mins = add_sums(_mm512_setzero_si512(), w[r].mins);
+          s[r][g] = _mm512_fmadd_ps(_mm512_set1_ps(w[r].m[0]), _mm512_cvtepi32_ps(mins), s[r][g]);
+        }
+      }
+      accumulate(totals[g][r], scale, s[r][g], first);
+    }
+  }
+}
+
+// R × G sums fill the registers and hide the multipliers' latency, with few loads for each.
+constexpr int kTileRows = 4, kTileGroups = 3;
+
+struct alignas(64) LevelWork {
+  LevelRow rows[kBlockRows];
+  Totals totals;
+};
+static_assert(sizeof(LevelWork) <= kMatmulScratch && kBlockRows % kTileRows == 0);
+
+template <class F, int G>
+void multiply_groups(LevelWork &w, int64_t rows, const TileChunk *x, int64_t step, int64_t g, int runs, bool first) {
+  const TileChunk *groups[G];
+  for (int n = 0; n < G; n++) groups[n] = x + n * step;
+  for (int64_t r = 0; r < rows; r += kTileRows) {
+    float(*totals[G])[kTileTokens];
+    for (int n = 0; n < G; n++) totals[n] = w.totals[g + n] + r;
+    multiply_levels<F, kTileRows, G>(w.rows + r, groups, runs, totals, first);
+  }
+}
+
+template <class F>
+void matmul_vnni(const MatmulTask &task) {
+  LevelWork &w = *reinterpret_cast<LevelWork *>(task.scratch);
+  const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
+  for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
+    const int64_t n_groups = least(kTokenGroups, groups - g0);
+    for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
+      const int64_t valid = least(kBlockRows, task.rows - r0);
+      for (int64_t c = 0; c < n_chunks; c++) {
+        const int runs = chunk_runs<F>(task.width, c);
+        const uint8_t *from = task.weight + r0 * task.row_bytes + c * (kChunk / F::kBlock) * F::kBytes;
+        for (int64_t r = 0; r < round_up(valid, kTileRows); r++)  // the last row again, up to a whole tile
+          unpack_levels<F>(from + least(r, valid - 1) * task.row_bytes, runs, w.rows[r]);
+        int64_t g = 0;
+        const auto strip = [&](auto count) {
+          constexpr int G = decltype(count)::value;
+          multiply_groups<F, G>(w, valid, task.tiles + (g0 + g) * n_chunks + c, n_chunks, g, runs, c == 0);
+          g += G;
+        };
+        while (g + kTileGroups <= n_groups) strip(std::integral_constant<int, kTileGroups>{});
+        if (g + 2 <= n_groups) strip(std::integral_constant<int, 2>{});
+        if (g < n_groups) strip(std::integral_constant<int, 1>{});
+      }
+      for (int64_t g = 0; g < n_groups; g++) write_totals(task, w.totals[g], r0, (g0 + g) * kTileTokens);
+    }
+  }
+}
+
+}  // namespace halflap::cpu::HALFLAP_ISA
+
+#endif

@@ -1,0 +1,111 @@
+// How fast one thread multiplies: billions of multiply-adds per second for many tokens, GB/s of weights for one.
+//
+//     matmul_bench [TYPE …]      HALFLAP_CPU_ISA chooses the set; default: every type
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+
+using namespace halflap::cpu;
+
+namespace {
+
+constexpr int64_t kWidth = 2048, kMostTokens = 512;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+struct Free {
+  void operator()(void *p) const { free(p); }
+};
+template <class T>
+std::unique_ptr<T[], Free> aligned(int64_t n) {
+  const size_t bytes = (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
+  void *p = aligned_alloc(64, bytes);
+  memset(p, 0, bytes);
+  return std::unique_ptr<T[], Free>(static_cast<T *>(p));
+}
+
+// Best seconds of three for all rows.
+double measure(const Kernels &k, Type type, MatmulTask task, int64_t each) {
+  double best = 1e9;
+  const MatmulTask whole = task;
+  for (int round = 0; round < 3; round++) {
+    const double begin = now();
+    for (int64_t r = 0; r < whole.rows; r += each) {
+      task.weight = whole.weight + r * whole.row_bytes;
+      task.rows = std::min(each, whole.rows - r);
+      k.matmul[static_cast<int>(type)](task);
+    }
+    best = std::min(best, now() - begin);
+  }
+  return best;
+}
+
+void bench(const Kernels &k, Type type) {
+  const int64_t bytes = row_bytes(type, kWidth), few = 1536, many = (int64_t{192} << 20) / bytes / 96 * 96;
+  auto weight = aligned<uint8_t>(many * bytes + 64);
+  uint32_t seed = 1;
+  for (int64_t i = 0; i < many * bytes; i += 4) {
+    seed = seed * 1664525 + 1013904223;
+    const uint32_t v = seed & 0x1fff1fff;  // halves stay small wherever they stand
+    memcpy(&weight[i], &v, 4);
+  }
+  const int64_t n_chunks = chunks(kWidth);
+  auto x = aligned<float>(kMostTokens * kWidth), y = aligned<float>(kMostTokens * 128);
+  auto rounded = aligned<Chunk>(kMostTokens * n_chunks);
+  auto tiles = aligned<TileChunk>(kMostTokens / 16 * n_chunks);
+  auto scratch = aligned<uint8_t>(kMatmulScratch);
+  for (int64_t i = 0; i < kMostTokens * kWidth; i++) x[i] = static_cast<float>((seed = seed * 1664525 + 1013904223) >> 8) * 1e-7f - 0.8f;
+  for (int64_t t = 0; t < kMostTokens; t++) k.quantize(&x[t * kWidth], kWidth, &rounded[t * n_chunks]);
+  MatmulTask task{};
+  task.weight = weight.get();
+  task.row_bytes = bytes;
+  task.width = kWidth;
+  task.x = rounded.get();
+  task.x_stride = n_chunks;
+  task.y = y.get();
+  task.y_stride = 128;
+  task.scratch = scratch.get();
+  printf("%-11s %-8s", k.name, info(type).name);
+  double alone = 0;
+  for (int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 512}) {
+    task.tokens = tokens;
+    task.rows = tokens <= 8 ? many : few;
+    task.tiles = nullptr;
+    if (k.pack_tiles && tokens >= kTileTokens) {
+      for (int64_t t = 0; t < tokens; t += 16) {
+        const Chunk *of[16];
+        for (int64_t i = 0; i < 16; i++) of[i] = &rounded[(t + i) * n_chunks];
+        k.pack_tiles(of, 16, n_chunks, &tiles[t / 16 * n_chunks]);
+      }
+      task.tiles = tiles.get();
+    }
+    const double seconds = measure(k, type, task, tokens >= 64 ? 96 : 32);
+    if (tokens == 1) alone = seconds;
+    if (tokens == 1)
+      printf("  T=1 %5.1f GB/s", static_cast<double>(task.rows * bytes) / seconds / 1e9);
+    else if (tokens <= 8)
+      printf("  T=%ld x%4.2f", tokens, alone / seconds * static_cast<double>(tokens));
+    else
+      printf("  T=%ld %5.1f", tokens, static_cast<double>(task.rows * kWidth * tokens) / seconds / 1e9);
+    fflush(stdout);
+  }
+  printf(" Gmac/s\n");
+}
+
+}  // namespace
+
+int main(int count, char **names) {
+  const Kernels &k = choose_kernels();
+  for (int t = 0; t < kTypes; t++) {
+    const Type type = static_cast<Type>(t);
+    bool wanted = count == 1 && is_quantised(type);
+    for (int i = 1; i < count; i++) wanted |= strcmp(names[i], info(type).name) == 0;
+    if (wanted) bench(k, type);
+  }
+  return 0;
+}
