@@ -6,18 +6,19 @@
 #include <vector>
 
 #include "check.h"
+#include "same_bits.h"
 #include "sets.h"
 
 using namespace halflap::cpu;
 
 namespace {
 
-std::mt19937 random_bits(2);
+std::mt19937 random_bits;
+SameBits same_bits;
 
-std::vector<float> normal(int64_t n) {
-  std::normal_distribution<float> d;
+std::vector<float> random_floats(int64_t n) {  // in [-2, 2)
   std::vector<float> v(static_cast<size_t>(n));
-  for (float &x : v) x = d(random_bits);
+  for (float &x : v) x = static_cast<float>(static_cast<int32_t>(random_bits())) * 0x1p-30f;
   return v;
 }
 
@@ -26,11 +27,12 @@ void close(const std::vector<float> &got, const std::vector<double> &want, doubl
   for (double w : want) peak = std::max(peak, std::fabs(w));
   for (size_t i = 0; i < want.size(); i++) worst = std::max(worst, std::fabs(want[i] - static_cast<double>(got[i])));
   CHECK(worst <= tolerance * peak);
+  same_bits.check("row ops or attention", got.data(), got.size());
 }
 
 void test_rows(const Kernels &k) {
   for (int64_t n : {1, 15, 16, 17, 100}) {
-    const std::vector<float> a = normal(n), b = normal(n);
+    const std::vector<float> a = random_floats(n), b = random_floats(n);
     std::vector<float> y(static_cast<size_t>(n));
     std::vector<double> want(static_cast<size_t>(n));
     const auto check = [&](auto f) {
@@ -55,7 +57,7 @@ void test_rows(const Kernels &k) {
 void test_hadamard(const Kernels &k) {
   for (int64_t block : {1, 2, 16, 64}) {
     const int64_t n = 3 * block;
-    const std::vector<float> x = normal(n);
+    const std::vector<float> x = random_floats(n);
     std::vector<float> y(x.size());
     std::vector<double> want(x.size());
     for (int64_t i = 0; i < n; i++)
@@ -80,7 +82,7 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
   layer.base = pool.data();
   int32_t blocks[kBlocks];
   for (int32_t b = 0; b < kBlocks; b++) blocks[b] = (b * 7 + 3) % static_cast<int32_t>(kBlocks);
-  std::vector<float> q = normal(kTokens * heads * dim), ks = normal(kTokens * dim), vs = normal(kTokens * v_dim);
+  std::vector<float> q = random_floats(kTokens * heads * dim), ks = random_floats(kTokens * dim), vs = random_floats(kTokens * v_dim);
   std::vector<int32_t> index(kTokens);
   for (int64_t t = 0; t < kTokens; t++) {
     index[static_cast<size_t>(t)] = static_cast<int32_t>(t);
@@ -158,6 +160,8 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
 
 int main() {
   for (const Kernels *k : sets()) {
+    random_bits.seed(2);
+    same_bits.begin_set(k->name);
     test_rows(*k);
     test_hadamard(*k);
     const auto both = [&](KvType k_type, KvType v_type, int64_t window) {
@@ -177,5 +181,6 @@ int main() {
       both(KvType::q4_0, KvType::f16, window);
     }
   }
+  same_bits.print();
   return 0;
 }

@@ -222,6 +222,25 @@ struct Ints {
   int32_t v[kLanes];
 };
 
+// a · b + c, rounded once. Without the instruction: the product is exact in double; its sum with c is rounded to odd
+// there, so that rounding once more, to float, gives what one rounding would.
+HALFLAP_INLINE float fused(float a, float b, float c) {
+#if defined(__FP_FAST_FMAF)
+  return __builtin_fmaf(a, b, c);
+#else
+  const double product = static_cast<double>(a) * static_cast<double>(b), addend = static_cast<double>(c);
+  const double sum = product + addend, part = sum - product;
+  const double lost = (product - (sum - part)) + (addend - part);
+  int64_t bits;
+  memcpy(&bits, &sum, 8);
+  const int64_t outwards = (lost > 0) == (sum > 0) ? 1 : -1;
+  bits += (lost > 0 || lost < 0) && !(bits & 1) ? outwards : 0;
+  double odd;
+  memcpy(&odd, &bits, 8);
+  return static_cast<float>(odd);
+#endif
+}
+
 template <class F>
 HALFLAP_INLINE Lanes each(F f) {
   Lanes r;
@@ -257,9 +276,8 @@ HALFLAP_INLINE Lanes mul(Lanes a, Lanes b) {
 HALFLAP_INLINE Lanes div(Lanes a, Lanes b) {
   return each([&](int i) { return a.v[i] / b.v[i]; });
 }
-// Two roundings: std::fma without the instruction is a slow library call, and bits need to match within a set only.
 HALFLAP_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
-  return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+  return each([&](int i) { return fused(a.v[i], b.v[i], c.v[i]); });
 }
 HALFLAP_INLINE Lanes greater(Lanes a, Lanes b) {
   return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
