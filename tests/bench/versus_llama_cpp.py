@@ -22,50 +22,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from device_steps import DeviceSteps, tokens
+
 MISSING = 3  # exit status of a child whose engine is not installed
-
-
-def tokens(count: int, vocabulary: int) -> list[int]:
-    return [(i * 7919 + 13) % (vocabulary - 100) + 50 for i in range(count)]
 
 
 class Ours:
     """The device alone: graph, weights and steps, without engine or sampling."""
 
     def __init__(self, path: str, threads: int, prompt: int, generate: int) -> None:
-        import numpy as np
-
-        from halflap import loading
-        from halflap.device.opening import open_devices
-        from halflap.graph.step import Limits
-
-        self.np = np
-        (device,) = open_devices(["cpu"], {"threads": str(threads)})
-        self.device, self.name = device, device.info.about
-        file = loading.open_model(path)
-        architecture = loading.open_architecture(file)
-        self.graph = architecture.graph
-        self.blocks = (max(prompt, generate) + 31) // 32
-        limits = Limits(max(prompt, 1), 1, 1, self.blocks * 32, {g.name: self.blocks for g in self.graph.groups})
-        self.weights = device.pack(loading.weights_of(file), self.graph)
-        self.state = device.state(self.graph.groups, limits)
-        self.executable = device.compile(self.graph, self.weights, self.state, limits)
-        self.ids = tokens(max(prompt, generate), int(self.graph.values["logits"].shape[1]))
+        most = max(prompt, generate)
+        self.steps = DeviceSteps(path, threads=threads, context=most, tokens=max(prompt, 1))
+        self.name = self.steps.name
 
     def step(self, start: int, count: int) -> None:
-        from halflap.graph.step import GroupStep, Step
-
-        np = self.np
-        index = np.arange(start, start + count, dtype=np.int32)
-        group = GroupStep(
-            np.array([0, self.blocks], np.int32), np.arange(self.blocks, dtype=np.int32), np.array([0], np.int32),
-            np.array([start + count], np.int32),
-        )  # fmt: skip
-        step = Step(
-            np.array(self.ids[start : start + count], np.int32), index, index[None], np.array([0, count], np.int32),
-            np.array([count - 1], np.int32), {g.name: group for g in self.graph.groups},
-        )  # fmt: skip
-        self.executable.run(self.device.begin(step), {}, ["logits"]).wait()
+        self.steps.step(start, count)
 
     def reset(self) -> None:
         pass

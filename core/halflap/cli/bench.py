@@ -45,7 +45,9 @@ class Test:
 @click.option("-n", "--n-gen", default="128", show_default=True, help="Tokens to generate, such as 64,128; 0: none.")
 @click.option("-d", "--n-depth", default="0", show_default=True, help="Tokens of context before each test.")
 @click.option("-npl", "--n-parallel", default="1", show_default=True, help="Sequences that generate at once.")
-@click.option("-ctk", "--cache-type-k", default="f16", show_default=True, help="Storage of K: f32, f16, bf16, q8_0, q4_0.")
+@click.option(
+    "-ctk", "--cache-type-k", default="f16", show_default=True, help="Storage of K: f32, f16, bf16, q8_0, q4_0."
+)
 @click.option("-ctv", "--cache-type-v", help="Storage of V; default: as K.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="CPU threads.")
 @click.option("-r", "--repetitions", type=click.IntRange(1, 1000), default=5, show_default=True)
@@ -87,9 +89,7 @@ def command(
     kv_type = f"{cache_type_k},{cache_type_v or cache_type_k}"
     wishes = {**dict.fromkeys((*common.PLACEMENT, "plan")), "pin": ()}
     with (
-        open_model(
-            model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx, "kv_type": kv_type}
-        ) as loaded,
+        open_model(model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx, "kv_type": kv_type}) as loaded,
         Waiting("bench", total=len(tests) * (repetitions + 1)) as waiting,
     ):
         used, results = _threads(loaded.plan), []
