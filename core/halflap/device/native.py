@@ -139,8 +139,8 @@ class NativeDevice:
                 made_before = value.kind == "result" and name in node.inputs
                 values[name] = evolve(value, kind="input") if made_before else value
         groups = [group for group in graph.groups if group.name == node.attributes.get("group")]
-        alone = Graph(graph.name, values, (Segment("node", (node,)),), (), tuple(groups))
-        status = self.api.supports(self.handle, GraphImage(alone).graph, 0, error)
+        image = GraphImage(Graph(graph.name, values, (Segment("node", (node,)),), (), tuple(groups)))
+        status = self.api.supports(self.handle, image.graph, 0, error)
         return None if status == 0 else message(error)
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:
