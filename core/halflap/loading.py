@@ -100,9 +100,17 @@ def _plugin_weight_types() -> dict[int, Any]:
 
 
 def open_architecture(file: ModelFile) -> Architecture:
-    """The graph of an open file."""
+    """The graph of an open file.
+
+    Raises:
+        UnsupportedModelError: its architecture, or the type of a weight that the graph needs.
+        ModelFormatError: metadata or tensors that do not make a model.
+    """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    return architectures.load(file.architecture, file.metadata, tensors)
+    architecture = architectures.load(file.architecture, file.metadata, tensors)
+    for name in architecture.graph.weights():
+        file.weight_type(name)
+    return architecture
 
 
 def open_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:

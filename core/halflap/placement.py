@@ -5,17 +5,19 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, field, frozen
 
+from halflap.device.conversion import stand_ins
 from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.errors import PlanError, UnsupportedOpError
-from halflap.graph.ir import BLOCK_TOKENS, Graph
-from halflap.graph.passes import Stage, split
+from halflap.graph.ir import BLOCK_TOKENS, Graph, Value
+from halflap.graph.passes import Stage, retype, rotate_kv, split
 from halflap.graph.step import Limits
 
 STEP_TOKENS = 512
@@ -36,6 +38,7 @@ class Wishes:
         layers: layers per device, counted from the first.
         pins: tensor name pattern -> device name, such as {"*_exps.*": "cpu"}.
         strict: refuse ops that only the reference device could run.
+        kv_rotation: store K and V after a Hadamard rotation; None: where their type is quantised.
     """
 
     devices: tuple[str, ...] = ()
@@ -47,7 +50,13 @@ class Wishes:
     ctx: int | None = None
     kv_bytes: int | None = None
     kv_type: tuple[str, str] = ("f16", "f16")
+    kv_rotation: bool | None = None
     threads: int | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether K and V are stored rotated: as wished, else where they are quantised."""
+        return any(kind.startswith("q") for kind in self.kv_type) if self.kv_rotation is None else self.kv_rotation
 
 
 @frozen
@@ -55,8 +64,9 @@ class Placed:
     """One device of a plan and the bytes it will hold.
 
     Attributes:
-        weights: packed form -> bytes; "in place" is the file's own mapping.
+        weights: packed form -> bytes; "in place" is the file's own mapping, "Q9_X as F16" what is converted.
         free: bytes the device had when the plan was made.
+        stand_ins: weight type that the device lacks -> what it is converted to.
     """
 
     device: str
@@ -66,6 +76,7 @@ class Placed:
     state: int
     scratch: int
     free: int
+    stand_ins: Mapping[str, str] = field(factory=dict)
 
     @property
     def total(self) -> int:
@@ -91,6 +102,7 @@ class Plan:
     kv_tokens: int
     kv_bytes: int
     kv_type: tuple[str, str]
+    kv_rotation: bool
     limits: Limits
     nodes: tuple[int, ...]
     threads: int | None = None
@@ -141,6 +153,7 @@ class Plan:
             ) from cause
 
     def stages(self, graph: Graph) -> list[Stage]:
+        graph = rotate_kv(graph) if self.kv_rotation else graph
         if len(self.nodes) != sum(1 for _ in graph.nodes()):
             raise PlanError(
                 "plan",
@@ -148,7 +161,7 @@ class Plan:
                 want="a plan made for this model",
                 fix="Make a new one with `halflap plan`.",
             )
-        return split(graph, self.nodes)
+        return _stages(graph, self.nodes, [placed.stand_ins for placed in self.placed])
 
 
 def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: Sequence[Device]) -> Plan:
@@ -163,6 +176,7 @@ def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: S
         UnsupportedOpError: with `strict`, an op that no wished device runs.
     """
     _check_wishes(wishes, len(devices))
+    graph = rotate_kv(graph) if wishes.rotates else graph
     nodes, notes, everyone = _assign(graph, wishes, devices)
     ctx = min(wishes.ctx or context, 1 << 24)
     if wishes.ctx and wishes.ctx > context:
@@ -239,6 +253,8 @@ def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tu
     names = [device.info.id for device in devices]
     pins = {pattern: _device_index(name, names) for pattern, name in wishes.pins.items()}
     everyone, nodes, notes = list(devices), [], []
+    # The graph as each device would have it.
+    read = [retype(graph, stand_ins(graph, device.info)) for device in devices]
     for segment, wished in zip(graph.segments, by_segment, strict=True):
         for node in segment.nodes:
             index = wished
@@ -247,7 +263,7 @@ def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tu
                     index = pinned
             reasons = []
             for candidate in [index, *(i for i in range(len(everyone)) if i != index)]:
-                reason = everyone[candidate].supports(node, graph)
+                reason = everyone[candidate].supports(node, read[candidate])
                 if reason is None:
                     break
                 reasons.append(f"{everyone[candidate].info.id}: {reason}")
@@ -257,6 +273,7 @@ def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tu
                         f"op {node.op!r}", got="; ".join(reasons), want="a device that runs it", op=node.op
                     )
                 everyone += open_devices(["reference"])
+                read.append(graph)
                 candidate = len(everyone) - 1
             if candidate != index:
                 note = f"{node.op} of {segment.name} runs on {everyone[candidate].info.id}: {reasons[0]}"
@@ -303,9 +320,10 @@ def _sized(
     notes: list[str],
 ) -> Plan:
     """The plan for one context length, with the pool as large as wished or as memory allows."""
-    stages = split(graph, nodes)
+    instead = [stand_ins(graph, device.info) for device in devices]
+    stages = _stages(graph, nodes, instead)
     one = _limits(graph, ctx, ctx, wishes)
-    single = [_placed(i, device, stages, one) for i, device in enumerate(devices)]
+    single = [_placed(graph, i, device, stages, one) for i, device in enumerate(devices)]
     state = sum(p.state for p in single)
     if wishes.kv_bytes is not None:
         tokens = wishes.kv_bytes * ctx // max(state, 1)
@@ -316,7 +334,7 @@ def _sized(
         spare = min((p.free - p.total + p.state) / max(p.state, 1) for p in single if p.state) if state else 1
         tokens = int(ctx * min(max(spare * POOL_SHARE, 1), SEQUENCES))
     limits = _limits(graph, ctx, max(tokens, ctx), wishes)
-    placed = tuple(_placed(i, device, stages, limits) for i, device in enumerate(devices))
+    placed = tuple(_placed(graph, i, device, stages, limits) for i, device in enumerate(devices))
     return Plan(
         model=model,
         devices=tuple(d.info.id for d in devices),
@@ -325,6 +343,7 @@ def _sized(
         kv_tokens=max(tokens, ctx),
         kv_bytes=sum(p.state for p in placed),
         kv_type=wishes.kv_type,
+        kv_rotation=wishes.rotates,
         limits=limits,
         nodes=nodes,
         threads=wishes.threads,
@@ -347,23 +366,45 @@ def window_blocks(window: int, step_tokens: int) -> int:
     return -(-(window + step_tokens) // BLOCK_TOKENS) + 1
 
 
-def _placed(index: int, device: Device, stages: Sequence[Stage], limits: Limits) -> Placed:
+def _stages(graph: Graph, nodes: Sequence[int], instead: Sequence[Mapping[str, str]]) -> list[Stage]:
+    """The graph cut by device, each stage with the weight types that its device packs."""
+    return [evolve(stage, graph=retype(stage.graph, instead[stage.device])) for stage in split(graph, nodes)]
+
+
+def _placed(graph: Graph, index: int, device: Device, stages: Sequence[Stage], limits: Limits) -> Placed:
     info = device.info
     mine = [stage for stage in stages if stage.device == index]
     reports = [device.estimate(stage.graph, limits) for stage in mine]
-    weights: dict[str, int] = {}
-    for report in reports:
-        for form, size in report.weights.items():
-            weights[form] = weights.get(form, 0) + size
+    weights: Counter[str] = Counter()
+    replaced: dict[str, str] = {}
+    for stage, report in zip(mine, reports, strict=True):
+        weights.update(report.weights)
+        for was, now, alone in _converted(graph, stage.graph):
+            replaced[was] = now
+            forms = device.estimate(alone, limits).weights
+            weights.subtract(forms)
+            weights[f"{was} as {now}"] += sum(forms.values())
     return Placed(
         device=info.id,
         about=info.about,
         segments=tuple(s.name for stage in mine for s in stage.graph.segments),
-        weights=weights,
+        weights={form: size for form, size in weights.items() if size},
         state=max((r.state for r in reports), default=0),
         scratch=max((r.scratch for r in reports), default=0),
         free=info.memory_free,
+        stand_ins=replaced,
     )
+
+
+def _converted(graph: Graph, stage: Graph) -> Iterator[tuple[str, str, Graph]]:
+    """For each type that the stage has converted: its name, the new one, and a graph of these weights alone."""
+    by_type: dict[tuple[str, str], dict[str, Value]] = {}
+    for name in stage.weights():
+        was, value = graph.values[name].dtype, stage.values[name]
+        if was != value.dtype:
+            by_type.setdefault((was, value.dtype), {})[name] = value
+    for (was, now), values in by_type.items():
+        yield was, now, Graph("weights", values, (), ())
 
 
 def _lacking(plan: Plan, wishes: Wishes) -> PlanError | None:

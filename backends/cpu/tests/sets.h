@@ -1,10 +1,18 @@
-// The instruction sets that this processor runs, through the same switch that users have.
+// The instruction sets that this processor runs, through the same switch that users have; and AMX with emulated tiles.
 #pragma once
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "dispatch.h"
 #include "error.h"
+
+#if defined(HALFLAP_AMX_EMULATED)
+namespace halflap::cpu::amx_emulated {
+const Kernels &kernels();
+}
+#endif
 
 inline std::vector<const halflap::cpu::Kernels *> sets() {
   std::vector<const halflap::cpu::Kernels *> found;
@@ -16,5 +24,9 @@ inline std::vector<const halflap::cpu::Kernels *> sets() {
     }
   }
   unsetenv("HALFLAP_CPU_ISA");
+#if defined(HALFLAP_AMX_EMULATED)
+  const auto is_vnni = [](const halflap::cpu::Kernels *k) { return strcmp(k->name, "avx512vnni") == 0; };
+  if (std::any_of(found.begin(), found.end(), is_vnni)) found.push_back(&halflap::cpu::amx_emulated::kernels());
+#endif
   return found;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from halflap.device.conversion import Converted
 from halflap.device.interface import Array, Device, Weight
 from halflap.graph.ir import Graph
 from halflap.graph.step import Step
@@ -29,7 +30,7 @@ class Runner:
                 device = self._devices[stage.device]
                 if stage.device not in states:
                     states[stage.device] = self._own(device.state(stage.graph.groups, plan.limits))
-                packed = self._own(device.pack(weights, stage.graph))
+                packed = self._own(device.pack(Converted(weights, stage.graph), stage.graph))
                 executable = device.compile(stage.graph, packed, states[stage.device], plan.limits)
                 self._executables.append(self._own(executable))
         except BaseException:

@@ -127,7 +127,8 @@ class FakeDevice:
     def pack(self, weights: Mapping[str, Weight], graph: Graph) -> Weights:
         self.enter("pack")
         size = sum(self.locked(lambda: self.inner.estimate(graph, smallest(graph))).weights.values())
-        own = {name: evolve(weights[name], data=weights[name].data.copy()) for name in graph.weights()}
+        given = {name: weights[name] for name in graph.weights()}
+        own = {name: evolve(weight, data=weight.data.copy()) for name, weight in given.items()}
         return FakeWeights(self, self.take(size, lambda: self.inner.pack(own, graph)), size)
 
     def state(self, groups: Sequence[StateGroup], limits: Limits) -> State:

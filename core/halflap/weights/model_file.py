@@ -196,6 +196,26 @@ class ModelFile:
             f"{self.path.name}: metadata {show(key)}", got=got, want=_KIND_WORDS[kind], file=str(self.path), field=key
         )
 
+    def weight_type(self, name: str) -> WeightType:
+        """The storage type of tensor `name`.
+
+        Raises:
+            ModelFormatError: there is no such tensor.
+            UnsupportedModelError: nobody registered its type.
+        """
+        info = self._info(name)
+        kind = self.types.get(info.type)
+        if kind is None:
+            raise UnsupportedModelError(
+                f"{self.path.name}: weight type of tensor {show(info.name)}",
+                got=info.type,
+                want=f"one of {', '.join(sorted(self.types))}",
+                fix="A plugin that registers it may be missing (see `halflap plugins`); or convert the model.",
+                what_kind="weight type",
+                name=info.type,
+            )
+        return kind
+
     def tensor_bytes(self, name: str) -> Bytes:
         """The stored bytes of tensor `name`: a u8 (nbytes,) view of the region, not a copy.
 
@@ -205,7 +225,7 @@ class ModelFile:
             ModelClosedError: the file was closed.
         """
         info = self._info(name)
-        self._type(info)
+        self.weight_type(name)
         return self.regions[info.region].array[info.offset : info.offset + info.nbytes]
 
     def dequantize(self, name: str) -> Floats:
@@ -214,8 +234,7 @@ class ModelFile:
         Raises:
             As `tensor_bytes`.
         """
-        info = self._info(name)
-        kind = self._type(info)
+        info, kind = self._info(name), self.weight_type(name)
         blocks = self.tensor_bytes(name).reshape(-1, kind.nbytes)
         values = np.empty((len(blocks), kind.block), np.float32)
         step = max(1, _DECODE_CHUNK // kind.block)
@@ -234,19 +253,6 @@ class ModelFile:
                 field=name,
             )
         return info
-
-    def _type(self, info: TensorInfo) -> WeightType:
-        kind = self.types.get(info.type)
-        if kind is None:
-            raise UnsupportedModelError(
-                f"{self.path.name}: tensor {show(info.name)}",
-                got=f"weight type {info.type}",
-                want=f"one of {', '.join(sorted(self.types))}",
-                fix="Convert the model to one of these types, or install a plugin that registers this one.",
-                what_kind="weight type",
-                name=info.type,
-            )
-        return kind
 
     def close(self) -> None:
         """Release the regions; arrays handed out before stay valid and keep their memory."""

@@ -25,6 +25,7 @@ class WeightType:
         nbytes: bytes of one block.
         decode: u8 (n, nbytes) -> f32 (n, block): the reference, bit for bit what ggml computes in float32.
         encode: f32 (n, block) -> u8 (n, nbytes), round to nearest; None where only decoding is defined.
+        stand_in: what it is converted to for a device that lacks it: "F16", or "F32" where values may exceed F16.
 
     Layouts: the structs of ggml's `ggml-common.h`; sizes: the GGUF specification, "tensor types".
     """
@@ -35,6 +36,7 @@ class WeightType:
     nbytes: int
     decode: Callable[[Bytes], Floats] = attrs.field(repr=False)
     encode: Callable[[Floats], Bytes] | None = attrs.field(default=None, repr=False)
+    stand_in: str = "F16"
 
     @property
     def bits(self) -> float:

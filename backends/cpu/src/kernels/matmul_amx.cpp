@@ -10,41 +10,18 @@
 
 #if defined(__AMX_INT8__)
 
+#include "amx_tiles.h"
+
 namespace halflap::cpu::HALFLAP_ISA {
 
 namespace {
 
-struct alignas(64) TileConfig {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t bytes[16];
-  uint8_t rows[16];
-};
-// Tiles 0-3 are sums; 4 and 5 are A (16 rows × K bytes), 6 and 7 are B (K/4 × 16 tokens). Constant: gcc 12's own
-// intrinsic lets the compiler drop stores to a configuration built on the stack.
+// Tiles 0-3 are sums; 4 and 5 are A (16 rows × K bytes), 6 and 7 are B (K/4 × 16 tokens).
 constexpr TileConfig kWhole = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 constexpr TileConfig kOf32 = {1, 0, {}, {64, 64, 64, 64, 32, 32, 64, 64}, {16, 16, 16, 16, 16, 16, 8, 8}};
 constexpr TileConfig kOf16 = {1, 0, {}, {64, 64, 64, 64, 16, 16, 64, 64}, {16, 16, 16, 16, 16, 16, 4, 4}};
 template <class F>
 constexpr const TileConfig &kConfig = F::kRun == kChunk ? kWhole : F::kRun == 32 ? kOf32 : kOf16;
-
-HALFLAP_INLINE void configure(const TileConfig &config) { asm volatile("ldtilecfg %0" ::"m"(config) : "memory"); }
-HALFLAP_INLINE void release() { asm volatile("tilerelease" ::: "memory"); }
-template <int T>
-HALFLAP_INLINE void clear_tile() {
-  asm volatile("tilezero %%tmm%c0" ::"n"(T));
-}
-template <int T>
-HALFLAP_INLINE void load_tile(const void *from, int64_t stride) {
-  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"n"(T), "r"(from), "r"(stride) : "memory");
-}
-template <int T>
-HALFLAP_INLINE void store_tile(void *to) {
-  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"n"(T), "r"(to), "r"(int64_t{64}) : "memory");
-}
-template <int C, int A, int B>
-HALFLAP_INLINE void multiply_tiles() {
-  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"n"(C), "n"(A), "n"(B));
-}
 
 // One chunk of 32 weight rows.
 struct alignas(64) Planes {

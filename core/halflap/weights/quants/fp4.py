@@ -46,5 +46,5 @@ def _decode_nvfp4(blocks: Bytes) -> Floats:
     return values.reshape(-1, 64)
 
 
-MXFP4 = WeightType("MXFP4", 39, 32, 17, _decode_mxfp4)
+MXFP4 = WeightType("MXFP4", 39, 32, 17, _decode_mxfp4, stand_in="F32")
 NVFP4 = WeightType("NVFP4", 40, 64, 36, _decode_nvfp4)
