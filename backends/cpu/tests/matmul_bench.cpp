@@ -1,6 +1,7 @@
 // How fast one thread multiplies: billions of multiply-adds per second for many tokens, GB/s of weights for one.
 //
 //     matmul_bench [TYPE …]      HALFLAP_CPU_ISA chooses the set; default: every type
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -80,11 +81,11 @@ void bench(const Kernels &k, Type type) {
     task.tokens = tokens;
     task.rows = tokens <= 8 ? many : few;
     task.tiles = nullptr;
-    if (k.pack_tiles && tokens >= kTileTokens) {
+    if (k.pack_tiles && tokens >= k.tiles_from) {
       for (int64_t t = 0; t < tokens; t += 16) {
         const Chunk *of[16];
         for (int64_t i = 0; i < 16; i++) of[i] = &rounded[(t + i) * n_chunks];
-        k.pack_tiles(of, 16, n_chunks, &tiles[t / 16 * n_chunks]);
+        k.pack_tiles(of, std::min(tokens, int64_t{16}), n_chunks, tokens <= kNarrowTokens, &tiles[t / 16 * n_chunks]);
       }
       task.tiles = tiles.get();
     }

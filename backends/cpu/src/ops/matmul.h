@@ -27,7 +27,7 @@ inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same
   for (size_t j = 0; j < jobs.size(); j += same) {
     size_t source = j;
     while (source < j + same && source < jobs.size() && !is_quantised(jobs[source].type)) source++;
-    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < kTileTokens) continue;
+    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < run.k.tiles_from) continue;
     const MatmulTask &task = jobs[source].task;
     for (size_t i = j; i < j + same && i < jobs.size(); i++) jobs[i].task.tiles = tiles;
     for (int64_t t = 0; t < task.tokens; t += kTileTokens, tiles += chunks(task.width)) groups.push_back({&task, t, tiles});
@@ -40,7 +40,7 @@ inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same
     for (int64_t i = 0; i < n; i++)
       rows[i] = static_cast<const Chunk *>(task.x) +
                 (task.gather ? task.gather[group.first + i] : group.first + i) * task.x_stride;
-    run.k.pack_tiles(rows, n, chunks(task.width), group.to);
+    run.k.pack_tiles(rows, n, chunks(task.width), task.tokens <= kNarrowTokens, group.to);
   });
 }
 
