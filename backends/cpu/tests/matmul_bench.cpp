@@ -47,7 +47,7 @@ double measure(const Kernels &k, Type type, MatmulTask task, int64_t each) {
 }
 
 void bench(const Kernels &k, Type type) {
-  const int64_t bytes = row_bytes(type, kWidth), few = 1536, many = (int64_t{192} << 20) / bytes / 96 * 96;
+  const int64_t bytes = row_bytes(type, kWidth), few = 1536, many = (int64_t{192} << 20) / bytes / 128 * 128;
   auto weight = aligned<uint8_t>(many * bytes + 64);
   uint32_t seed = 1;
   for (int64_t i = 0; i < many * bytes; i += 4) {
@@ -89,7 +89,7 @@ void bench(const Kernels &k, Type type) {
       }
       task.tiles = tiles.get();
     }
-    const double seconds = measure(k, type, task, tokens >= 64 ? 96 : 64);
+    const double seconds = measure(k, type, task, tokens > 2 ? 128 : 64);
     if (tokens == 1) alone = seconds;
     if (tokens == 1)
       printf("  T=1 %5.1f GB/s", static_cast<double>(task.rows * bytes) / seconds / 1e9);

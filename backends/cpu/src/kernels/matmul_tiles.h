@@ -40,7 +40,6 @@ HALFLAP_INLINE void transpose(__m512 *v) {  // 16 × 16
 }
 
 // (32 rows from r0, 16 tokens from t0) of totals to y[token][row].
-template <bool narrow = false>
 HALFLAP_INLINE void write_totals(const MatmulTask &task, const float (*totals)[kTileTokens], int64_t r0, int64_t t0) {
   const int64_t rows = least(kBlockRows, task.rows - r0), tokens = least(kTileTokens, task.tokens - t0);
   for (int64_t r = 0; r < rows; r += kLanes) {
@@ -50,10 +49,19 @@ HALFLAP_INLINE void write_totals(const MatmulTask &task, const float (*totals)[k
     for (int i = 0; i < 16; i++) v[i] = _mm512_load_ps(totals[r + i]);
     transpose(v);
     for (int64_t t = 0; t < tokens; t++) {
-      const Lanes y{v[narrow ? 2 * t : t]};
+      const Lanes y{v[t]};
       store_some(task.y + (t0 + t) * task.y_stride + r0 + r, task.bias ? add(y, bias) : y, n);
     }
   }
+}
+
+// (rows r0 + i · apart, up to 8 tokens) of narrow totals to y[token][row].
+HALFLAP_INLINE void write_narrow(const MatmulTask &task, const float (*totals)[kTileTokens], int64_t r0, int64_t apart, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t t = 0; t < task.tokens; t++) {
+      const int64_t r = r0 + i * apart;
+      task.y[t * task.y_stride + r] = task.bias ? totals[i][2 * t] + task.bias[r] : totals[i][2 * t];
+    }
 }
 
 HALFLAP_INLINE __m512i start_of(__m512i sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)); }

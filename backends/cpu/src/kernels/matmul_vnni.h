@@ -86,16 +86,24 @@ HALFLAP_INLINE __m512i spread(const void *p) {
   return _mm512_set1_epi64(eight);
 }
 
-// R rows × G groups of tokens × one chunk.
+// The next chunk of a row, to the first cache.
+template <class F>
+HALFLAP_INLINE void fetch(const uint8_t *b) {
+  for (int line = 0; line < kChunk / F::kBlock * F::kBytes; line += 64) _mm_prefetch((const char *)(b + line), _MM_HINT_T0);
+}
+
+// R rows × G groups of tokens × one chunk. Few tokens leave memory the slower part: the rows' next chunk, `ahead`, is
+// fetched meanwhile.
 template <class F, bool narrow, int R, int G>
-HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk *const *x, int runs, float (*const *totals)[kTileTokens],
-                                    bool first) {
+HALFLAP_INLINE void multiply_levels(const LevelRow *w, const uint8_t *const *ahead, const TileChunk *const *x, int runs,
+                                    float (*const *totals)[kTileTokens], bool first) {
   using How = Fold<F, narrow>;
   constexpr int E = How::kElements, kBytes = narrow ? 8 : 4;
   __m512i scaled[R][G] = {};  // isum of the chunk
   __m512 s[R][G] = {};        // S, where runs are shorter
   const int folds = kScaled<F> ? kChunk / E : runs;
   for (int e = 0; e < folds; e++) {
+    if (narrow && e % (folds / R ? folds / R : 1) == 0) fetch<F>(ahead[e * R / folds]);
     __m512i sums[R][G];
     for (int g = 0; g < G; g++) {
       const void *start = E == 8 ? x[g]->start8[e] : E == 16 ? x[g]->start16[e & 15] : x[g]->start32[e & 7];
@@ -163,36 +171,40 @@ struct alignas(64) LevelWork {
 static_assert(sizeof(LevelWork) <= kMatmulScratch && kBlockRows % kTileRows<true> == 0);
 
 template <class F, bool narrow, int G>
-void multiply_groups(LevelWork &w, int64_t rows, const TileChunk *x, int64_t step, int64_t g, int runs, bool first) {
+void multiply_groups(LevelWork &w, int64_t rows, const uint8_t *const *ahead, const TileChunk *x, int64_t step, int64_t g, int runs, bool first) {
   const TileChunk *groups[G];
   for (int n = 0; n < G; n++) groups[n] = x + n * step;
   for (int64_t r = 0; r < rows; r += kTileRows<narrow>) {
     float(*totals[G])[kTileTokens];
     for (int n = 0; n < G; n++) totals[n] = w.totals[g + n] + r;
-    multiply_levels<F, narrow, kTileRows<narrow>, G>(w.rows + r, groups, runs, totals, first);
+    multiply_levels<F, narrow, kTileRows<narrow>, G>(w.rows + r, ahead + r, groups, runs, totals, first);
   }
 }
 
+// Blocks of 32 rows: neighbours, or for few tokens rows that lie apart, see rows512.h.
 template <class F, bool narrow>
 void matmul_vnni(const MatmulTask &task) {
   LevelWork &w = *reinterpret_cast<LevelWork *>(task.scratch);
   constexpr int kStep = kChunk / F::kBlock * F::kBytes;
   const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
+  const int64_t blocks = (task.rows + kBlockRows - 1) / kBlockRows, apart = narrow ? blocks : 1;
   for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
     const int64_t n_groups = least(kTokenGroups, groups - g0);
-    for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
-      const int64_t valid = least(kBlockRows, task.rows - r0);
+    for (int64_t block = 0; block < blocks; block++) {
+      const int64_t r0 = narrow ? block : block * kBlockRows;
+      const int64_t valid = least(kBlockRows, (task.rows - r0 + apart - 1) / apart);
+      const uint8_t *rows[kBlockRows];  // the last again, up to a whole tile
+      for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1) * apart) * task.row_bytes;
       for (int64_t c = 0; c < n_chunks; c++) {
         const int runs = chunk_runs<F>(task.width, c);
-        for (int64_t r = 0; r < round_up(valid, kTileRows<narrow>); r++) {  // the last row again, up to a whole tile
-          const uint8_t *from = task.weight + (r0 + least(r, valid - 1)) * task.row_bytes + c * kStep;
-          for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(from + 2 * kStep + line), _MM_HINT_T0);
-          unpack_levels<F, narrow>(from, runs, w.rows[r]);
+        for (int64_t r = 0; r < round_up(valid, kTileRows<narrow>); r++) {
+          unpack_levels<F, narrow>(rows[r], runs, w.rows[r]);
+          rows[r] += kStep;
         }
         int64_t g = 0;
         const auto strip = [&](auto count) {
           constexpr int G = decltype(count)::value;
-          multiply_groups<F, narrow, G>(w, valid, task.tiles + (g0 + g) * n_chunks + c, n_chunks, g, runs, c == 0);
+          multiply_groups<F, narrow, G>(w, valid, rows, task.tiles + (g0 + g) * n_chunks + c, n_chunks, g, runs, c == 0);
           g += G;
         };
         if constexpr (!narrow) {
@@ -201,7 +213,10 @@ void matmul_vnni(const MatmulTask &task) {
         }
         if (g < n_groups) strip(std::integral_constant<int, 1>{});
       }
-      for (int64_t g = 0; g < n_groups; g++) write_totals<narrow>(task, w.totals[g], r0, (g0 + g) * kTileTokens);
+      if (narrow)
+        write_narrow(task, w.totals[0], r0, apart, valid);
+      else
+        for (int64_t g = 0; g < n_groups; g++) write_totals(task, w.totals[g], r0, (g0 + g) * kTileTokens);
     }
   }
 }
