@@ -208,11 +208,11 @@ void matmul_tiles(const MatmulTask &task) {
   release();
 }
 
-void (*few[kTypes])(const MatmulTask &);  // what serves tasks without tiles
+void (*few[kTypes])(const MatmulTask &);  // what serves few tokens
 
 template <class F>
 void matmul(const MatmulTask &task) {
-  task.tiles ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
+  task.tiles && task.tokens > kNarrowTokens ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
 }
 
 template <class F>
