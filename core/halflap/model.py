@@ -46,6 +46,7 @@ def load(
     plan: Plan | str | os.PathLike[str] | None = None,
     ctx: int | None = None,
     kv_type: str | tuple[str, str] = "f16",
+    kv_rotation: bool | None = None,
     kv_bytes: int | None = None,
     threads: int | None = None,
     split: Sequence[float] = (),
@@ -59,7 +60,8 @@ def load(
         devices: where to run, in order; None: the best backend that is installed. A name given twice is opened twice.
         plan: a placement made before (`halflap plan --save`), instead of the wishes that follow.
         ctx: most tokens of one sequence; None: the model's, or what fits.
-        kv_type: storage of K and V: "f32", "f16", …, or one for each.
+        kv_type: storage of K and V: "f32", "f16", "bf16", "q8_0" or "q4_0", or one for each.
+        kv_rotation: store K and V after a Hadamard rotation; None: where their type is quantised.
         kv_bytes: pool for all sequences; None: a share of what is free.
         threads: CPU threads; None: one per physical core.
         split: share of the layers per device.
@@ -77,6 +79,7 @@ def load(
         ctx=ctx,
         kv_bytes=kv_bytes,
         kv_type=(types[0], types[-1]),
+        kv_rotation=kv_rotation,
         threads=threads,
     )
 
@@ -125,6 +128,7 @@ def plan(
     strict: bool = False,
     ctx: int | None = None,
     kv_type: str | tuple[str, str] = "f16",
+    kv_rotation: bool | None = None,
     kv_bytes: int | None = None,
     threads: int | None = None,
 ) -> Plan:
@@ -152,6 +156,7 @@ def plan(
         ctx=ctx,
         kv_bytes=kv_bytes,
         kv_type=(types[0], types[-1]),
+        kv_rotation=kv_rotation,
         threads=threads,
     )
     return loading.make_plan(model, wishes)

@@ -17,7 +17,7 @@ from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.errors import PlanError, UnsupportedOpError
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Value
-from halflap.graph.passes import Stage, retype, split
+from halflap.graph.passes import Stage, retype, rotate_kv, split
 from halflap.graph.step import Limits
 
 STEP_TOKENS = 512
@@ -38,6 +38,7 @@ class Wishes:
         layers: layers per device, counted from the first.
         pins: tensor name pattern -> device name, such as {"*_exps.*": "cpu"}.
         strict: refuse ops that only the reference device could run.
+        kv_rotation: store K and V after a Hadamard rotation; None: where their type is quantised.
     """
 
     devices: tuple[str, ...] = ()
@@ -49,7 +50,13 @@ class Wishes:
     ctx: int | None = None
     kv_bytes: int | None = None
     kv_type: tuple[str, str] = ("f16", "f16")
+    kv_rotation: bool | None = None
     threads: int | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether K and V are stored rotated: as wished, else where they are quantised."""
+        return any(kind.startswith("q") for kind in self.kv_type) if self.kv_rotation is None else self.kv_rotation
 
 
 @frozen
@@ -95,6 +102,7 @@ class Plan:
     kv_tokens: int
     kv_bytes: int
     kv_type: tuple[str, str]
+    kv_rotation: bool
     limits: Limits
     nodes: tuple[int, ...]
     threads: int | None = None
@@ -145,6 +153,7 @@ class Plan:
             ) from cause
 
     def stages(self, graph: Graph) -> list[Stage]:
+        graph = rotate_kv(graph) if self.kv_rotation else graph
         if len(self.nodes) != sum(1 for _ in graph.nodes()):
             raise PlanError(
                 "plan",
@@ -167,6 +176,7 @@ def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: S
         UnsupportedOpError: with `strict`, an op that no wished device runs.
     """
     _check_wishes(wishes, len(devices))
+    graph = rotate_kv(graph) if wishes.rotates else graph
     nodes, notes, everyone = _assign(graph, wishes, devices)
     ctx = min(wishes.ctx or context, 1 << 24)
     if wishes.ctx and wishes.ctx > context:
@@ -333,6 +343,7 @@ def _sized(
         kv_tokens=max(tokens, ctx),
         kv_bytes=sum(p.state for p in placed),
         kv_type=wishes.kv_type,
+        kv_rotation=wishes.rotates,
         limits=limits,
         nodes=nodes,
         threads=wishes.threads,

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,6 +10,8 @@
 #include "error.h"
 
 namespace halflap::cpu {
+
+constexpr int64_t kHugePage = int64_t{2} << 20;
 
 static int64_t read_number(const char *path) {  // -1: no such file, or "max"
   FILE *file = fopen(path, "r");
@@ -54,9 +57,18 @@ Buffer::Buffer(Allocator &from, int64_t bytes, const char *what) {
     const MemoryProbe probe = probe_memory();
     if (counted > probe.free) fail_memory(what, counted, probe.free);
   }
-  raw_ = calloc(static_cast<size_t>(counted) + 64, 1);
-  if (!raw_) fail_memory(what, counted, probe_memory().free);
-  data_ = reinterpret_cast<uint8_t *>((reinterpret_cast<uintptr_t>(raw_) + 63) & ~uintptr_t{63});
+  // Large ones begin where huge pages do: a walk through a KV cache otherwise waits for address translation.
+  const bool large = counted >= 2 * kHugePage;
+  mapped_ = large ? counted + kHugePage : counted + 64;
+  raw_ = large ? mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+               : calloc(static_cast<size_t>(mapped_), 1);
+  if (!raw_ || raw_ == MAP_FAILED) {
+    raw_ = nullptr;
+    fail_memory(what, counted, probe_memory().free);
+  }
+  const uintptr_t unit = large ? kHugePage : 64;
+  data_ = reinterpret_cast<uint8_t *>((reinterpret_cast<uintptr_t>(raw_) + unit - 1) & ~(unit - 1));
+  if (large) madvise(data_, static_cast<size_t>(counted), MADV_HUGEPAGE);  // a wish: without it, small pages
   bytes_ = counted;
   from_ = &from;
   from_->held_ += bytes_;
@@ -64,7 +76,10 @@ Buffer::Buffer(Allocator &from, int64_t bytes, const char *what) {
 
 Buffer::~Buffer() {
   if (!raw_) return;
-  free(raw_);
+  if (bytes_ >= 2 * kHugePage)
+    munmap(raw_, static_cast<size_t>(mapped_));
+  else
+    free(raw_);
   from_->held_ -= bytes_;
 }
 

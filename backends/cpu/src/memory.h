@@ -34,6 +34,7 @@ class Buffer {
     std::swap(raw_, other.raw_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(mapped_, other.mapped_);
     return *this;
   }
   ~Buffer();
@@ -45,7 +46,8 @@ class Buffer {
   Allocator *from_ = nullptr;
   void *raw_ = nullptr;
   uint8_t *data_ = nullptr;
-  int64_t bytes_ = 0;  // counted
+  int64_t bytes_ = 0;   // counted
+  int64_t mapped_ = 0;  // asked of the system
 };
 
 }  // namespace halflap::cpu

@@ -1,6 +1,7 @@
 #include "state.h"
 
 #include <cstring>
+#include <tuple>
 
 namespace halflap::cpu {
 
@@ -8,7 +9,9 @@ KvType find_kv_type(const char *which, const std::string &name) {
   if (name == "f32") return KvType::f32;
   if (name == "f16") return KvType::f16;
   if (name == "bf16") return KvType::bf16;
-  fail(HL_UNSUPPORTED, "%s type: got '%.50s', want 'f32', 'f16' or 'bf16'", which, name.c_str());
+  if (name == "q8_0") return KvType::q8_0;
+  if (name == "q4_0") return KvType::q4_0;
+  fail(HL_UNSUPPORTED, "%s type: got '%.50s', want 'f32', 'f16', 'bf16', 'q8_0' or 'q4_0'", which, name.c_str());
 }
 
 static KvLayer place(const Layer &layer, const Limits &limits) {
@@ -17,8 +20,15 @@ static KvLayer place(const Layer &layer, const Limits &limits) {
   l.v_width = layer.v_width;
   l.k_type = find_kv_type("K", limits.k_type);
   l.v_type = find_kv_type("V", limits.v_type);
-  l.v_offset = kBlockTokens * l.k_width * kv_bytes(l.k_type);
-  l.block_bytes = l.v_offset + kBlockTokens * l.v_width * kv_bytes(l.v_type);
+  for (const auto &[which, type, width] : {std::tuple{"K", l.k_type, l.k_width}, std::tuple{"V", l.v_type, l.v_width}})
+    if (is_quantised(type) && width % kKvBlock)
+      fail(HL_UNSUPPORTED, "width of %s rows: got %lld, want a multiple of %d for a quantised KV type", which,
+           static_cast<long long>(width), kKvBlock);
+  const auto block = [](KvType type, int64_t width) {
+    return kv_codes(type, kBlockTokens * width) + kv_scales(type, kBlockTokens * width);
+  };
+  l.v_offset = block(l.k_type, l.k_width);
+  l.block_bytes = l.v_offset + block(l.v_type, l.v_width);
   return l;
 }
 

@@ -54,17 +54,34 @@ void test_rows(const Kernels &k) {
   }
 }
 
-void test_attention(const Kernels &k, KvType type, int64_t heads, int64_t dim, int64_t v_dim, int64_t window) {
-  constexpr int64_t kTokens = 75, kBlocks = 3;
+void test_hadamard(const Kernels &k) {
+  for (int64_t block : {1, 2, 16, 64}) {
+    const int64_t n = 3 * block;
+    const std::vector<float> x = random_floats(n);
+    std::vector<float> y(x.size());
+    std::vector<double> want(x.size());
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = i / block * block; j < (i / block + 1) * block; j++)
+        want[static_cast<size_t>(i)] += (__builtin_popcountll(static_cast<uint64_t>(i % block & j % block)) % 2 ? -1 : 1) *
+                                        static_cast<double>(x[static_cast<size_t>(j)]) / std::sqrt(static_cast<double>(block));
+    k.hadamard(x.data(), y.data(), n, block);
+    close(y, want, 1e-6);
+  }
+}
+
+void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t heads, int64_t dim, int64_t v_dim, int64_t window) {
+  constexpr int64_t kTokens = 600, kBlocks = 19;
   KvLayer layer{};
   layer.k_width = dim;
   layer.v_width = v_dim;
-  layer.k_type = layer.v_type = type;
-  layer.v_offset = kBlockTokens * dim * kv_bytes(type);
-  layer.block_bytes = layer.v_offset + kBlockTokens * v_dim * kv_bytes(type);
-  std::vector<uint8_t> pool(static_cast<size_t>(kBlocks * layer.block_bytes));
+  layer.k_type = k_type;
+  layer.v_type = v_type;
+  layer.v_offset = kv_codes(k_type, kBlockTokens * dim) + kv_scales(k_type, kBlockTokens * dim);
+  layer.block_bytes = layer.v_offset + kv_codes(v_type, kBlockTokens * v_dim) + kv_scales(v_type, kBlockTokens * v_dim);
+  std::vector<uint8_t> pool(static_cast<size_t>(kBlocks * layer.block_bytes), 0xff);  // what was never written is NaN
   layer.base = pool.data();
-  const int32_t blocks[kBlocks] = {2, 0, 1};
+  int32_t blocks[kBlocks];
+  for (int32_t b = 0; b < kBlocks; b++) blocks[b] = (b * 7 + 3) % static_cast<int32_t>(kBlocks);
   std::vector<float> q = random_floats(kTokens * heads * dim), ks = random_floats(kTokens * dim), vs = random_floats(kTokens * v_dim);
   std::vector<int32_t> index(kTokens);
   for (int64_t t = 0; t < kTokens; t++) {
@@ -74,7 +91,7 @@ void test_attention(const Kernels &k, KvType type, int64_t heads, int64_t dim, i
   }
   std::vector<float> y(static_cast<size_t>(kTokens * heads * v_dim));
   std::vector<float> scratch(static_cast<size_t>(attention_scratch(heads, dim, v_dim)));
-  const auto attend = [&](int64_t from, int64_t count) {
+  const auto make = [&](int64_t from, int64_t count) {
     AttentionTask task{};
     task.q = &q[static_cast<size_t>(from * heads * dim)];
     task.q_stride = heads * dim;
@@ -85,17 +102,36 @@ void test_attention(const Kernels &k, KvType type, int64_t heads, int64_t dim, i
     task.head_dim = dim;
     task.v_head_dim = v_dim;
     task.index = &index[static_cast<size_t>(from)];
-    task.blocks = blocks;
+    // A window's table begins at the first block that any query of the task still sees.
+    task.first_token = window ? std::max<int64_t>(0, from - window + 1) / 32 * 32 : 0;
+    task.blocks = blocks + task.first_token / 32;
     task.layer = layer;
     task.scale = 0.3f;
     task.window = window;
+    task.first_span = task.first_token / kSpan;
+    task.last_span = (from + count - 1) / kSpan + 1;
     task.scratch = scratch.data();
-    k.attend(task);
+    return task;
   };
-  for (int64_t t = 0; t < kTokens; t++) attend(t, 1);
+  for (int64_t t = 0; t < kTokens; t++) k.attend(make(t, 1));
   const std::vector<float> alone = y;
   const int64_t at_once = attention_tokens(heads);
-  for (int64_t t = 0; t < kTokens; t += at_once) attend(t, std::min(at_once, kTokens - t));
+  for (int64_t t = 0; t < kTokens; t += at_once) k.attend(make(t, std::min(at_once, kTokens - t)));
+  CHECK(memcmp(alone.data(), y.data(), y.size() * 4) == 0);
+
+  const int64_t record = heads * attention_record(v_dim);
+  std::vector<float> records(static_cast<size_t>((kTokens / kSpan + 1) * record));
+  std::fill(y.begin(), y.end(), 0.0f);
+  for (int64_t t = 0; t < kTokens; t++) {
+    const AttentionTask whole = make(t, 1);
+    for (int64_t span = whole.first_span; span < whole.last_span; span++) {
+      AttentionTask part = whole;
+      part.first_span = span;
+      part.last_span = span + 1;
+      k.attend_spans(part, &records[static_cast<size_t>((span - whole.first_span) * record)]);
+    }
+    k.merge_spans(whole, records.data());
+  }
   CHECK(memcmp(alone.data(), y.data(), y.size() * 4) == 0);
 
   std::vector<double> want(y.size());
@@ -127,12 +163,23 @@ int main() {
     random_bits.seed(2);
     same_bits.begin_set(k->name);
     test_rows(*k);
+    test_hadamard(*k);
+    const auto both = [&](KvType k_type, KvType v_type, int64_t window) {
+      test_attention(*k, k_type, v_type, 8, 64, 64, window);
+      test_attention(*k, k_type, v_type, 3, 32, 96, window);
+    };
     for (KvType type : {KvType::f32, KvType::f16, KvType::bf16})
-      for (int64_t window : {0, 1, 33}) {
-        test_attention(*k, type, 8, 64, 64, window);
-        test_attention(*k, type, 3, 7, 5, window);
-        test_attention(*k, type, 1, 80, 48, window);
+      for (int64_t window : {0, 1, 33, 300}) {
+        both(type, type, window);
+        test_attention(*k, type, type, 3, 7, 5, window);
+        test_attention(*k, type, type, 1, 80, 48, window);
       }
+    for (int64_t window : {0, 33}) {
+      both(KvType::q8_0, KvType::q8_0, window);
+      both(KvType::q4_0, KvType::q4_0, window);
+      both(KvType::q8_0, KvType::q4_0, window);
+      both(KvType::q4_0, KvType::f16, window);
+    }
   }
   same_bits.print();
   return 0;

@@ -81,7 +81,8 @@ placement_options = together(
     click.option("--layers", help="Layers per device, counted from the first."),
     click.option("--pin", multiple=True, metavar="PATTERN=DEVICE", help="Put matching tensors on a device."),
     click.option("-c", "--ctx", type=click.IntRange(1), help="Most tokens of one sequence."),
-    click.option("--kv-type", help="Storage of the KV cache: f16, or K,V as f16,f32."),
+    click.option("--kv-type", help="Storage of the KV cache: f32, f16, bf16, q8_0, q4_0; or K,V as q8_0,f16."),
+    click.option("--kv-rotation/--no-kv-rotation", default=None, help="Store K and V rotated; default: if quantised."),
     click.option("-t", "--threads", type=click.IntRange(1, 1024), help="CPU threads."),
 )
 
@@ -100,7 +101,7 @@ plan_file = click.option(
     "--plan", type=click.Path(path_type=Path), help="A plan that `halflap plan --save` wrote; instead of placing anew."
 )
 
-PLACEMENT = ("devices", "tensor_split", "caps", "layers", "pin", "ctx", "kv_type", "threads")
+PLACEMENT = ("devices", "tensor_split", "caps", "layers", "pin", "ctx", "kv_type", "kv_rotation", "threads")
 SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
 
 
@@ -125,6 +126,7 @@ def wishes(options: dict[str, Any]) -> Wishes:
         pins=dict(_pair("--pin", pin) for pin in options.pop("pin")),
         ctx=options.pop("ctx"),
         kv_type=(kinds[0], kinds[-1]),
+        kv_rotation=options.pop("kv_rotation"),
         threads=options.pop("threads"),
     )
 
@@ -136,7 +138,7 @@ def plan(model: str, options: dict[str, Any]) -> Plan:
         PlanError: both are given, or either is wrong.
     """
     saved = options.pop("plan")
-    asked = sorted(name for name in PLACEMENT if options[name])
+    asked = sorted(name for name in PLACEMENT if options[name] not in (None, (), ""))
     wished = wishes(options)
     if saved is None:
         return loading.make_plan(model, wished)

@@ -47,8 +47,9 @@ def show(plan: Plan) -> None:
             common.size(placed.free),
         )
     console = common.out()
+    kinds = "/".join(plan.kv_type) + (" rotated" if plan.kv_rotation else "")
     console.print(
-        f"{escape(plan.model)}: context {plan.ctx:,} tokens, KV cache {'/'.join(plan.kv_type)} for {plan.kv_tokens:,} "
+        f"{escape(plan.model)}: context {plan.ctx:,} tokens, KV cache {kinds} for {plan.kv_tokens:,} "
         f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences"
     )
     console.print(table)

@@ -17,7 +17,8 @@ from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
-STORAGE = {"f32": np.float32, "f16": np.float16}
+STORAGE = {"f32": np.float32, "f16": np.float16, "bf16": np.float32, "q8_0": np.float32, "q4_0": np.float32}
+"""How rows are kept. What numpy has no type for is rounded through its weight type and kept as f32."""
 BYTES = {name: np.dtype(kind).itemsize for name, kind in STORAGE.items()}
 
 
@@ -82,11 +83,13 @@ class ReferenceWeights:
 class ReferenceLayer:
     """K and V rows of one layer: (blocks, 32, width)."""
 
-    def __init__(self, k: Array, v: Array) -> None:
-        self.k, self.v = k, v
+    def __init__(self, k: Array, v: Array, types: tuple[str, str]) -> None:
+        self.k, self.v, self._types = k, v, types
 
     def write(self, blocks: Array, places: Array, k: F32, v: F32) -> None:
-        self.k[blocks, places], self.v[blocks, places] = k, v
+        self.k[blocks, places], self.v[blocks, places] = (
+            _stored(rows, kind) for rows, kind in zip((k, v), self._types, strict=True)
+        )
 
     def read(self, blocks: Array) -> tuple[F32, F32]:
         return tuple(  # type: ignore[return-value]
@@ -105,6 +108,7 @@ class ReferenceState:
                 ReferenceLayer(
                     np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
                     np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
+                    limits.kv_types,
                 )
                 for layer in group.layers
             ]
@@ -117,7 +121,8 @@ class ReferenceState:
 
     def import_block(self, group: str, layer: int, block: int, rows: F32) -> None:
         target = self.layers[group][layer]
-        target.k[block], target.v[block] = np.split(rows, [target.k.shape[-1]], axis=1)
+        k, v = np.split(rows, [target.k.shape[-1]], axis=1)
+        target.write(np.full(BLOCK_TOKENS, block), np.arange(BLOCK_TOKENS), k, v)
 
     def close(self) -> None:
         self.layers = {}
@@ -168,6 +173,16 @@ class ReferenceExecutable:
 
     def close(self) -> None:
         pass
+
+
+def _stored(rows: F32, kind: str) -> F32:
+    """Rows of any width as a KV type keeps them."""
+    if kind in ("f32", "f16"):
+        return rows
+    storage = plugins.get("weight_types", kind.upper())
+    blocks = np.ascontiguousarray(rows, np.float32).reshape(-1, storage.block)
+    values: F32 = storage.dequantize(storage.quantize(blocks)).reshape(rows.shape)
+    return values
 
 
 def _dequantized(weight: Weight) -> F32:

@@ -45,6 +45,12 @@ def state_bytes(groups: Sequence[StateGroup], limits: Limits, storage: Mapping[s
         if name not in storage:
             raise DeviceError(f"KV type on device {device!r}", got=repr(name), want=f"one of {list(storage)}",
                               device=device, status="unsupported")  # fmt: skip
+    for place, name in enumerate(limits.kv_types):
+        block = plugins.get("weight_types", name.upper()).block
+        for width in {(layer.k, layer.v)[place] for group in groups for layer in group.layers}:
+            if width % block:
+                what = f"device {device!r}: width of {'KV'[place]} rows stored as {name}"
+                raise DeviceError(what, got=width, want=f"a multiple of {block}", device=device, status="unsupported")
     k, v = (storage[name] for name in limits.kv_types)
     return sum(
         limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)

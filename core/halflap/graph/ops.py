@@ -138,6 +138,16 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
     return [("f32", x.shape)]
 
 
+def _hadamard(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, block = inputs[0], attributes["block"]
+    assert x is not None
+    if block < 1 or block & (block - 1):
+        raise mismatch("hadamard", f"block {block}", "a power of two")
+    if not isinstance(x.shape[-1], int) or x.shape[-1] % block:
+        raise mismatch("hadamard", shown(x), f"a width that block {block} divides")
+    return [("f32", x.shape)]
+
+
 def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     q, k, v, sinks = inputs
     assert q is not None
@@ -217,6 +227,7 @@ TABLE = (
         },
         context=True,
     ),
+    Op("hadamard", ("x",), _hadamard, {"block": REQUIRED}),
     Op(
         "attention",
         ("q", "k?", "v?", "sinks?"),

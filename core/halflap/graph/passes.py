@@ -1,4 +1,4 @@
-"""Cutting a graph, one stage per run of ops that share a device, and renaming the types of its weights."""
+"""What turns one graph into another: cutting it by device, other weight types, rotated K and V."""
 
 from __future__ import annotations
 
@@ -58,6 +58,40 @@ def retype(graph: Graph, types: Mapping[str, str]) -> Graph:
         for name, value in graph.values.items()
     }
     return evolve(graph, values=values)
+
+
+def rotate_kv(graph: Graph) -> Graph:
+    """The same graph with K and V stored rotated, which spreads outliers before they are quantised.
+
+    A Hadamard matrix is orthogonal and its own inverse: q and k rotated alike give the same scores, and the weighted
+    sum of rotated values is rotated back. Blocks are the largest power of two that divides the head's size.
+    """
+    values = dict(graph.values)
+    segments = []
+    for segment in graph.segments:
+        nodes: list[Node] = []
+        for node in segment.nodes:
+            nodes += _rotated(node, values) if node.op == "attention" else [node]
+        segments.append(evolve(segment, nodes=tuple(nodes)))
+    return evolve(graph, values=values, segments=tuple(segments))
+
+
+def _rotated(node: Node, values: dict[str, Value]) -> list[Node]:
+    def rotation(name: str, result: str, dim: int) -> Node:
+        return Node("hadamard", 1, (name,), (result,), {"block": dim & -dim})
+
+    q, k, v, *rest = node.inputs
+    (y,) = node.outputs
+    dims = int(node.attributes["head_dim"]), int(node.attributes["v_head_dim"])  # type: ignore[arg-type]
+    turned = {}
+    for name, dim in ((q, dims[0]), (k, dims[0]), (v, dims[1])):
+        if name:
+            turned[name] = rotation(name, f"{y}.rotated.{name}", dim)
+            values[f"{y}.rotated.{name}"] = evolve(values[name], name=f"{y}.rotated.{name}", kind="result")
+    values[f"{y}.rotated"] = evolve(values[y], name=f"{y}.rotated")
+    inputs = tuple(f"{y}.rotated.{name}" if name else "" for name in (q, k, v))
+    attention = evolve(node, inputs=(*inputs, *rest), outputs=(f"{y}.rotated",))
+    return [*turned.values(), attention, rotation(f"{y}.rotated", y, dims[1])]
 
 
 def _groups_on(

@@ -84,6 +84,15 @@ def rope(
     return np.asarray(y.reshape(x.shape))
 
 
+def hadamard(x: F32, *, block: int) -> F32:
+    """The Walsh-Hadamard transform of each `block` of a row, in Sylvester order, over sqrt(block). Its own inverse."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < block:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    rotated: F32 = (x.reshape(-1, block) @ matrix / np.sqrt(block)).astype(np.float32).reshape(x.shape)
+    return rotated
+
+
 def attention(
     context: Context,
     q: F32,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from halflap.device.reference import ReferenceDevice
-from halflap.graph.step import Copy, GroupStep
+from halflap.errors import HalflapError
+from halflap.graph.step import Copy, GroupStep, Limits
 from tests.any_device.cpu.kit import Machine, builder, f32_weight, mixed_step, relative, simple_step
 
 CASES = (
@@ -105,16 +106,34 @@ def test_copies_happen_before_everything_else(cpu: Any) -> None:
         assert np.array_equal(machine.run(step, inputs(widths, 1, 1))["y"], want)
 
 
-@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("kv_type", ["bf16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("window", [0, 35])
+def test_every_storage_type_in_chunks_and_batches(cpu_isa: Any, kv_type: str, window: int) -> None:
+    test_attention_in_chunks_and_batches(cpu_isa, (6, 2, 32, 64, window, 0.0, False), kv_type)
+
+
+def test_quantised_rows_want_heads_of_whole_blocks(cpu: Any) -> None:
+    limits = Limits(8, 1, 1, 64, {"kv": 2}, ("q8_0", "q8_0"))
+    graph = attention_graph((2, 2, 48, 32, 0, 0.0, False))[0]
+    with pytest.raises(HalflapError, match="head size for KV type q8_0: got 48, want a multiple of 32"):
+        cpu.estimate(graph, limits)
+    graph = attention_graph((1, 1, 48, 32, 0, 0.0, False))[0]
+    for device in (cpu, ReferenceDevice()):
+        with pytest.raises(HalflapError, match=r"width of K rows.*: got 48, want a multiple of 32"):
+            device.state(graph.groups, limits)
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "q4_0"])
 def test_blocks_are_exported_and_imported_as_rows(cpu: Any, kv_type: str) -> None:
-    graph, weights, widths = attention_graph((2, 1, 24, 8, 0, 0.0, False))
+    dims = (32, 64) if kv_type.startswith("q") else (24, 8)
+    graph, weights, widths = attention_graph((2, 1, *dims, 0, 0.0, False))
     given = inputs(widths, 40, 0)
     step = simple_step(40, groups=["kv"])
     with Machine(cpu, graph, weights, kv_type=kv_type) as machine:
         want = machine.run(step, given)["y"]
         first = machine.state.export_block("kv", 0, 15)
         stored = np.concatenate([given["k"], given["v"]], axis=1)[:32]
-        assert relative(first, stored) < {"f32": 1e-9, "f16": 1e-3, "bf16": 1e-2}[kv_type]
+        assert relative(first, stored) < {"f32": 1e-9, "f16": 1e-3, "bf16": 1e-2, "q8_0": 1e-2, "q4_0": 2e-1}[kv_type]
         second = machine.state.export_block("kv", 0, 14)
         machine.state.import_block("kv", 0, 2, first)
         machine.state.import_block("kv", 0, 7, second)

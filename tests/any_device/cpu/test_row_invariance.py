@@ -78,7 +78,7 @@ def fed(machine: Machine, cuts: list[int]) -> Any:
 
 @pytest.mark.parametrize("kind", ["F32", "Q4_K", "Q8_0"])
 @pytest.mark.parametrize("window", [0, 40])
-@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "q4_0"])
 def test_a_model_does_not_depend_on_chunks_neighbours_or_threads(
     open_cpu: Callable[..., Any], kind: str, window: int, kv_type: str
 ) -> None:
@@ -95,6 +95,24 @@ def test_a_model_does_not_depend_on_chunks_neighbours_or_threads(
             together = machine.run(attrs.evolve(step, ids=ids))
         assert np.array_equal(together["y"][:60], results[-1][:60])
         assert np.array_equal(together["y"][97:], results[-1][:61])
+        device.close()
+    for other in results[1:]:
+        assert np.array_equal(results[0], other)
+
+
+def test_long_sequences_are_shared_by_threads_without_a_trace(open_cpu: Callable[..., Any]) -> None:
+    graph, weights = small_model("F32")
+    ids = np.random.default_rng(5).integers(0, 50, 700).astype(np.int32)
+    results = []
+    for threads, cuts in ((1, [700]), (1, [300, 400]), (3, [*[255] * 2, *[1] * 190]), (2, [2] * 350)):
+        device = open_cpu(threads=threads)
+        with Machine(device, graph, weights, kv_type="q8_0", blocks=22, tokens=700) as machine:
+            parts, start = [], 0
+            for n in cuts:
+                step = simple_step(n, ids=ids[start : start + n], groups=["kv"], start=start, blocks=22)
+                parts.append(machine.run(step)["y"])
+                start += n
+            results.append(np.concatenate(parts))
         device.close()
     for other in results[1:]:
         assert np.array_equal(results[0], other)

@@ -80,7 +80,8 @@ def test_the_numpy_backend_passes(example: Any, family: str) -> None:
 
 def test_the_numpy_backend_offers_every_op_and_type(example: Any) -> None:
     found = [run(case, example) for family in ("op", "model", "errors") for case in cases(example.info, f"{family}/*")]
-    assert all(result.offered for result in found)
+    # It stores K and V as floats only.
+    assert {r.case.name.split("/")[2].split("-")[1] for r in found if not r.offered} == {"bf16", "q8_0", "q4_0"}
     assert set(example.info.rounding) == set(plugins.names("weight_types"))
 
 

@@ -1,209 +1,354 @@
-// Attention over paged K and V: online softmax, one step per KV block. Blocks begin at multiples of 32 of the absolute
-// position, and each query meets its visible keys of a block in one step, so its bits depend on nothing else.
+// Attention over paged K and V. Keys are met in spans of 256 cut at multiples of 256 of the absolute position: a span's
+// scores become weights in one softmax step, and spans are merged in ascending order. So a query's bits depend on
+// nothing but its own keys, and the spans of one query may be worked on by several threads.
 #include <type_traits>
 
 #include "exponential.h"
+#include "kv.h"
 #include "table.h"
 
 namespace halflap::cpu::HALFLAP_ISA {
 
-// -- storage ------------------------------------------------------------------------------------------------------------
+namespace {
 
-HALFLAP_INLINE float read_one(KvType type, const uint8_t *p) {
-  if (type == KvType::f32) return bits_to_float(static_cast<uint32_t>(load32(p)));
-  return type == KvType::f16 ? half_to_float(load16(p)) : bfloat_to_float(load16(p));
-}
+constexpr int kSpanBlocks = kSpan / kBlockTokens;
+// How many queries fit the registers: against 32 keys, and times how many lanes of V.
+#if defined(__AVX512F__)
+constexpr int kQueries = 8, kMixLanes = 2;
+#else
+constexpr int kQueries = 2, kMixLanes = 2;
+#endif
 
-HALFLAP_INLINE void write_one(KvType type, uint8_t *p, float v) {
-  if (type == KvType::f32) {
-    memcpy(p, &v, 4);
-    return;
-  }
-  const uint16_t h = type == KvType::f16 ? float_to_half(v) : float_to_bfloat(v);
-  memcpy(p, &h, 2);
-}
-
-HALFLAP_INLINE Lanes read_lanes(KvType type, const uint8_t *p) {
-  if (type == KvType::f32) return load(reinterpret_cast<const float *>(p));
-  const uint16_t *h = reinterpret_cast<const uint16_t *>(p);
-  return type == KvType::f16 ? from_half(h) : from_bfloat(h);
-}
-
-static void store_kv(const KvLayer &l, int64_t block, int64_t place, const float *k, const float *v) {
-  uint8_t *base = l.base + block * l.block_bytes;
-  const int64_t kb = kv_bytes(l.k_type), vb = kv_bytes(l.v_type);
-  for (int64_t i = 0; i < l.k_width; i++) write_one(l.k_type, base + (i * kBlockTokens + place) * kb, k[i]);
-  base += l.v_offset;
-  for (int64_t i = 0; i < l.v_width; i++) write_one(l.v_type, base + (place * l.v_width + i) * vb, v[i]);
-}
-
-static void load_kv(const KvLayer &l, int64_t block, int64_t place, float *k, float *v) {
-  const uint8_t *base = l.base + block * l.block_bytes;
-  const int64_t kb = kv_bytes(l.k_type), vb = kv_bytes(l.v_type);
-  for (int64_t i = 0; i < l.k_width; i++) k[i] = read_one(l.k_type, base + (i * kBlockTokens + place) * kb);
-  base += l.v_offset;
-  for (int64_t i = 0; i < l.v_width; i++) v[i] = read_one(l.v_type, base + (place * l.v_width + i) * vb);
-}
-
-// -- one task -----------------------------------------------------------------------------------------------------------
+// A query's record: `wide` floats of mixed V, then these.
+struct Seen {
+  float top;    // highest score
+  float total;  // sum of e^(score - top); 0: nothing seen
+};
 
 // Working memory of a task, carved from its scratch.
 struct Work {
-  float *keys;    // (head_dim, 32) this block's K
+  const AttentionTask &t;
+  float *q;       // (queries / kQueries, head_dim, kQueries); the last group may be narrower
+  float *keys;    // (head_dim, 32) one block's K
   float *values;  // (32, wide) its V, rows padded to whole lanes
-  float *mixed;   // (tokens · heads, wide) sum of weights times V, so far
-  float *top;     // (tokens · heads) highest score so far
-  float *total;   // (tokens · heads) sum of weights so far
-  float *weight;  // (4, 32) of the queries under way
-  int64_t wide;   // v_head_dim rounded up to 16
+  float *scores;  // (queries, kSpan) of one span, then its weights
+  float *span;    // (queries, record) of one span
+  float *whole;   // (queries, record) of the spans so far
+  int64_t queries, wide, record;
+
+  int32_t *index; // (queries) positions
+
+  explicit Work(const AttentionTask &task)
+      : t(task), queries(t.tokens * t.heads), wide(round_up(t.v_head_dim, kLanes)), record(attention_record(t.v_head_dim)) {
+    q = t.scratch;
+    keys = q + queries * t.head_dim;
+    values = keys + kBlockTokens * t.head_dim;
+    scores = values + kBlockTokens * wide;
+    span = scores + queries * kSpan;
+    whole = span + queries * record;
+    index = reinterpret_cast<int32_t *>(whole + queries * record);
+    for (int64_t i = 0; i < t.tokens; i++)
+      for (int64_t head = 0; head < t.heads; head++) index[i * t.heads + head] = t.index[i];
+  }
+  Seen &seen(float *records, int64_t query) const { return *reinterpret_cast<Seen *>(records + query * record + wide); }
 };
 
-HALFLAP_INLINE void fetch_block(const AttentionTask &t, const Work &w, int64_t block, int64_t filled) {
-  const uint8_t *base = t.layer.base + block * t.layer.block_bytes;
-  const int64_t kb = kv_bytes(t.layer.k_type), vb = kv_bytes(t.layer.v_type);
-  const uint8_t *k = base + t.k_row * kBlockTokens * kb;
-  for (int64_t i = 0; i < t.head_dim * kBlockTokens; i += kLanes) store(w.keys + i, read_lanes(t.layer.k_type, k + i * kb));
-  const uint8_t *v = base + t.layer.v_offset + t.v_column * vb;
-  for (int64_t j = 0; j < filled; j++) {
-    const uint8_t *row = v + j * t.layer.v_width * vb;
-    float *to = w.values + j * w.wide;
-    int64_t i = 0;
-    for (; i + kLanes <= t.v_head_dim; i += kLanes) store(to + i, read_lanes(t.layer.v_type, row + i * vb));
-    for (; i < w.wide; i++) to[i] = i < t.v_head_dim ? read_one(t.layer.v_type, row + i * vb) : 0.0f;
-  }
+struct Range {
+  int64_t from, to;
+  bool empty() const { return from >= to; }
+  bool operator==(const Range &o) const { return from == o.from && to == o.to; }
+};
+
+// The keys that a query sees among `count` from position `start`, counted from there.
+HALFLAP_INLINE Range visible(const Work &w, int64_t query, int64_t start, int64_t count) {
+  const int64_t index = w.index[query];
+  return {w.t.window ? most(0, index - w.t.window + 1 - start) : 0, least(count, index + 1 - start)};
 }
 
-// Scores of N queries against 32 keys become weights; keys outside [low, high) weigh nothing.
-template <int N>
-HALFLAP_INLINE void weigh(const AttentionTask &t, const Work &w, const float *const *q, int64_t query, int64_t low,
-                          int64_t high, float *fade) {
+// Blocks of a span that any query of the task sees.
+HALFLAP_INLINE Range span_blocks(const Work &w, int64_t start) {
+  const int64_t from = visible(w, 0, start, kSpan).from, to = visible(w, w.queries - 1, start, kSpan).to;
+  const int64_t listed = most(0, w.t.first_token - start);  // before the first block that is still kept
+  return {most(from, listed) / kBlockTokens, (to + kBlockTokens - 1) / kBlockTokens};
+}
+
+// f(first, how many as a constant) over [first, end) in groups of N, the rest in halves of that.
+template <int N, class F>
+HALFLAP_INLINE void in_groups(int64_t first, int64_t end, F f) {
+  for (; first + N <= end; first += N) f(first, std::integral_constant<int, N>{});
+  if constexpr (N > 1) in_groups<N / 2>(first, end, f);
+}
+
+// Queries of a group side by side, so that one pointer walks through them.
+HALFLAP_INLINE void gather_queries(const Work &w) {
+  const AttentionTask &t = w.t;
+  in_groups<kQueries>(0, w.queries, [&](int64_t first, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    float *to = w.q + first * t.head_dim;
+    for (int n = 0; n < kCount; n++) {
+      const float *from = t.q + (first + n) / t.heads * t.q_stride + (first + n) % t.heads * t.head_dim;
+      for (int64_t d = 0; d < t.head_dim; d++) to[d * kCount + n] = from[d];
+    }
+  });
+}
+
+// A block's K and V as floats, made once for all queries of a task. They read like StoredKeys and StoredValues.
+struct FetchedKeys {
+  const float *keys;
+  HALFLAP_INLINE void operator()(int64_t d, Lanes &k0, Lanes &k1) const {
+    k0 = load(keys + d * kBlockTokens);
+    k1 = load(keys + d * kBlockTokens + kLanes);
+  }
+};
+
+struct FetchedValues {
+  const float *values;
+  int64_t wide;
+  HALFLAP_INLINE Lanes operator()(int64_t j, int64_t i) const { return load(values + j * wide + i * kLanes); }
+};
+
+// What will be read a phase from now, asked for evenly over this one: memory works while the lanes do.
+struct Ahead {
+  const uint8_t *from;
+  int64_t stride;  // bytes for each turn of the inner loop
+  HALFLAP_INLINE void touch(int64_t turn) const { __builtin_prefetch(from + turn * stride, 0, 2); }
+};
+
+// Scaled scores of N queries against 32 keys.
+template <int N, class Keys>
+HALFLAP_INLINE void score(const Work &w, Keys keys, Ahead ahead, int64_t query, float *to) {
+  const AttentionTask &t = w.t;
+  const float *q = w.q + query * t.head_dim;
   Lanes s[N][2];
   for (int n = 0; n < N; n++) s[n][0] = s[n][1] = zero();
-  for (int64_t d = 0; d < t.head_dim; d++) {
-    const Lanes k0 = load(w.keys + d * kBlockTokens), k1 = load(w.keys + d * kBlockTokens + kLanes);
+  for (int64_t d = 0; d < t.head_dim; d++, q += N) {
+    ahead.touch(d);
+    Lanes k0, k1;
+    keys(d, k0, k1);
     for (int n = 0; n < N; n++) {
-      const Lanes x = splat(q[n][d]);
+      const Lanes x = splat(q[n]);
       s[n][0] = fma(x, k0, s[n][0]);
       s[n][1] = fma(x, k1, s[n][1]);
     }
   }
-  for (int n = 0; n < N; n++) {
-    float *p = w.weight + n * kBlockTokens;
+  for (int n = 0; n < N; n++, to += kSpan)
     for (int i = 0; i < 2; i++) {
-      s[n][i] = mul(s[n][i], splat(t.scale));
-      if (t.softcap != 0) s[n][i] = mul(splat(t.softcap), tanh_lanes(div(s[n][i], splat(t.softcap))));
-      store(p + kLanes * i, s[n][i]);
+      Lanes y = mul(s[n][i], splat(t.scale));
+      if (t.softcap != 0) y = mul(splat(t.softcap), tanh_lanes(div(y, splat(t.softcap))));
+      store(to + kLanes * i, y);
     }
-    for (int64_t j = 0; j < low; j++) p[j] = -INFINITY;
-    for (int64_t j = high; j < kBlockTokens; j++) p[j] = -INFINITY;
-    const float before = w.top[query + n], here = highest(greater(load(p), load(p + kLanes)));
-    const float top = here > before ? here : before;
-    const Lanes peak = splat(top);
-    const Lanes e0 = exponential(sub(load(p), peak)), e1 = exponential(sub(load(p + kLanes), peak));
-    store(p, e0);
-    store(p + kLanes, e1);
-    float change[kLanes];
-    store(change, exponential(splat(before - top)));
-    fade[n] = before == -INFINITY ? 0.0f : change[0];
-    w.top[query + n] = top;
-    w.total[query + n] = w.total[query + n] * fade[n] + sum(add(e0, e1));
-  }
 }
 
-// mixed = fade · mixed + sum over keys of weight · V, keys ascending.
-template <int N>
-HALFLAP_INLINE void mix(const Work &w, int64_t query, int64_t low, int64_t high, const float *fade) {
-  int64_t column = 0;
-  const auto strip = [&](auto width) {
+template <class Keys>
+HALFLAP_INLINE void score_all(const Work &w, Keys keys, Ahead ahead, int64_t start, int64_t block) {
+  in_groups<kQueries>(0, w.queries, [&](int64_t q, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    // The last query of a group sees the newest keys, the first one the oldest.
+    if (visible(w, q + kCount - 1, start, kBlockTokens).to > 0 && visible(w, q, start, kBlockTokens).from < kBlockTokens)
+      score<kCount>(w, keys, ahead, q, w.scores + q * kSpan + block * kBlockTokens);
+  });
+}
+
+// Scores of a query's visible keys become weights; its record of this span begins.
+HALFLAP_INLINE void weigh(const Work &w, int64_t query, Range seen) {
+  float *p = w.scores + query * kSpan;
+  const int64_t from = seen.from / kLanes * kLanes, to = round_up(seen.to, kLanes);
+  for (int64_t j = from; j < seen.from; j++) p[j] = -INFINITY;
+  for (int64_t j = seen.to; j < to; j++) p[j] = -INFINITY;
+  Lanes peaks = load(p + from);
+  for (int64_t j = from + kLanes; j < to; j += kLanes) peaks = greater(load(p + j), peaks);
+  const float top = highest(peaks);
+  Lanes sums = zero();
+  for (int64_t j = from; j < to; j += kLanes) {
+    const Lanes e = exponential(sub(load(p + j), splat(top)));
+    store(p + j, e);
+    sums = add(sums, e);
+  }
+  w.seen(w.span, query) = {top, sum(sums)};
+}
+
+// Span records of N queries += weights of the keys in `seen` of one block times V, keys ascending.
+template <int N, class Values>
+HALFLAP_INLINE void mix(const Work &w, Values values, Ahead ahead, int64_t query, int64_t block, Range seen) {
+  const float *weights = w.scores + query * kSpan + block * kBlockTokens;
+  float *mixed = w.span + query * w.record;
+  in_groups<kMixLanes>(0, w.wide / kLanes, [&](int64_t lane, auto width) {
     constexpr int kWide = decltype(width)::value;
     Lanes sums[N][kWide];
     for (int n = 0; n < N; n++)
-      for (int i = 0; i < kWide; i++)
-        sums[n][i] = mul(load(w.mixed + (query + n) * w.wide + column + kLanes * i), splat(fade[n]));
-    for (int64_t j = low; j < high; j++) {
+      for (int i = 0; i < kWide; i++) sums[n][i] = load(mixed + n * w.record + kLanes * (lane + i));
+    for (int64_t j = seen.from; j < seen.to; j++) {
+      ahead.touch(lane / kMixLanes * kBlockTokens + j);
       Lanes v[kWide];
-      for (int i = 0; i < kWide; i++) v[i] = load(w.values + j * w.wide + column + kLanes * i);
+      for (int i = 0; i < kWide; i++) v[i] = values(j, lane + i);
       for (int n = 0; n < N; n++) {
-        const Lanes p = splat(w.weight[n * kBlockTokens + j]);
+        const Lanes p = splat(weights[n * kSpan + j]);
         for (int i = 0; i < kWide; i++) sums[n][i] = fma(p, v[i], sums[n][i]);
       }
     }
     for (int n = 0; n < N; n++)
-      for (int i = 0; i < kWide; i++) store(w.mixed + (query + n) * w.wide + column + kLanes * i, sums[n][i]);
-    column += kLanes * kWide;
-  };
-  while (column + 4 * kLanes <= w.wide) strip(std::integral_constant<int, 4>{});
-  while (column < w.wide) strip(std::integral_constant<int, 1>{});
-}
-
-template <int N>
-HALFLAP_INLINE void meet(const AttentionTask &t, const Work &w, int64_t query, int64_t low, int64_t high) {
-  const float *q[N];
-  float fade[N];
-  for (int n = 0; n < N; n++)
-    q[n] = t.q + (query + n) / t.heads * t.q_stride + (query + n) % t.heads * t.head_dim;
-  weigh<N>(t, w, q, query, low, high, fade);
-  mix<N>(w, query, low, high, fade);
-}
-
-HALFLAP_INLINE void finish(const AttentionTask &t, const Work &w, int64_t query) {
-  const int64_t head = query % t.heads;
-  float total = w.total[query], fade = 1.0f;
-  if (t.sinks) {  // one more logit that carries no value
-    const float sink = t.sinks[head], before = w.top[query], top = sink > before ? sink : before;
-    float e[kLanes];
-    store(e, exponential(splat(before - top)));
-    fade = before == -INFINITY ? 0.0f : e[0];
-    store(e, exponential(splat(sink - top)));
-    total = total * fade + e[0];
-  }
-  float *y = t.y + query / t.heads * t.y_stride + head * t.v_head_dim;
-  for_lanes(t.v_head_dim, [&](int64_t i, int64_t n) {
-    store_some(y + i, div(mul(load(w.mixed + query * w.wide + i), splat(fade)), splat(total)), n);
+      for (int i = 0; i < kWide; i++) store(mixed + n * w.record + kLanes * (lane + i), sums[n][i]);
   });
 }
 
-static void attend(const AttentionTask &t) {
-  Work w;
-  const int64_t queries = t.tokens * t.heads;
-  w.wide = round_up(t.v_head_dim, kLanes);
-  w.keys = t.scratch;
-  w.values = w.keys + kBlockTokens * t.head_dim;
-  w.mixed = w.values + kBlockTokens * w.wide;
-  w.weight = w.mixed + queries * w.wide;
-  w.top = w.weight + 4 * kBlockTokens;
-  w.total = w.top + queries;
-  for (int64_t i = 0; i < queries * w.wide; i++) w.mixed[i] = 0;
-  for (int64_t i = 0; i < queries; i++) w.top[i] = -INFINITY, w.total[i] = 0;
-
-  const int64_t oldest = t.window ? most(0, t.index[0] - t.window + 1) : 0;
-  const int64_t from = most(0, oldest - t.first_token) / kBlockTokens;
-  const int64_t until = (t.index[t.tokens - 1] - t.first_token) / kBlockTokens;
-  for (int64_t b = from; b <= until; b++) {
-    const int64_t start = t.first_token + b * kBlockTokens;  // position of the block's first token
-    const auto low = [&](int64_t q) {
-      return t.window ? most(0, t.index[q / t.heads] - t.window + 1 - start) : 0;
-    };
-    const auto high = [&](int64_t q) { return least(kBlockTokens, t.index[q / t.heads] + 1 - start); };
-    fetch_block(t, w, t.blocks[b], high(queries - 1));
-    for (int64_t q = 0; q < queries;) {
-      const int64_t l = low(q), h = high(q);
-      if (l >= h) {
-        q++;
-        continue;
-      }
-      const bool together = q + 4 <= queries && low(q + 3) == l && high(q + 3) == h;
-      together ? meet<4>(t, w, q, l, h) : meet<1>(t, w, q, l, h);
-      q += together ? 4 : 1;
-    }
+template <class Values>
+HALFLAP_INLINE void mix_all(const Work &w, Values values, Ahead ahead, int64_t start, int64_t block) {
+  for (int64_t q = 0; q < w.queries;) {
+    const Range seen = visible(w, q, start, kBlockTokens);
+    int64_t end = q + 1;  // of the queries that see the same
+    while (end < w.queries && visible(w, end, start, kBlockTokens) == seen) end++;
+    if (!seen.empty())
+      in_groups<kQueries>(q, end, [&](int64_t first, auto count) {
+        constexpr int kCount = decltype(count)::value;
+        mix<kCount>(w, values, ahead, first, block, seen);
+      });
+    q = end;
   }
-  for (int64_t q = 0; q < queries; q++) finish(t, w, q);
 }
 
+// f(storage type as a constant)
+template <class F>
+HALFLAP_INLINE void with_type(KvType type, F f) {
+  switch (type) {
+    case KvType::f32: return f(std::integral_constant<KvType, KvType::f32>{});
+    case KvType::f16: return f(std::integral_constant<KvType, KvType::f16>{});
+    case KvType::bf16: return f(std::integral_constant<KvType, KvType::bf16>{});
+    case KvType::q8_0: return f(std::integral_constant<KvType, KvType::q8_0>{});
+    case KvType::q4_0: return f(std::integral_constant<KvType, KvType::q4_0>{});
+  }
+}
+
+// One span to w.span. One group of queries reads K and V where they are stored, more of them share floats.
+template <KvType k_type, KvType v_type>
+void meet_span_of(const Work &w, int64_t span) {
+  const AttentionTask &t = w.t;
+  const int64_t start = span * kSpan;
+  const Range blocks = span_blocks(w, start);
+  const bool few = w.queries <= kQueries, aligned = t.v_head_dim % kKvBlock == 0 && t.v_column % kKvBlock == 0;
+  const Range next = span + 1 < t.last_span ? span_blocks(w, start + kSpan) : Range{0, 0};
+  const auto id = [&](int64_t b) { return t.blocks[(start - t.first_token) / kBlockTokens + b]; };
+  const Ahead nothing{reinterpret_cast<const uint8_t *>(w.q), 0};
+  for (int64_t b = blocks.from; b < blocks.to; b++) {
+    const StoredKeys<k_type> stored(t.layer, id(b), t.k_row);
+    const int64_t first = start + b * kBlockTokens;
+    if (few) {
+      const uint8_t *values = t.layer.v_codes(id(b), 0, t.v_column);
+      score_all(w, stored, Ahead{values, kv_codes(v_type, t.v_head_dim * kBlockTokens) / t.head_dim}, first, b);
+      continue;
+    }
+    for (int64_t d = 0; d < t.head_dim; d++) {
+      Lanes k0, k1;
+      stored(d, k0, k1);
+      store(w.keys + d * kBlockTokens, k0);
+      store(w.keys + d * kBlockTokens + kLanes, k1);
+    }
+    score_all(w, FetchedKeys{w.keys}, nothing, first, b);
+  }
+  for (int64_t q = 0; q < w.queries; q++) {
+    const Range seen = visible(w, q, start, kSpan);
+    w.seen(w.span, q) = {-INFINITY, 0};
+    memset(w.span + q * w.record, 0, static_cast<size_t>(w.wide) * 4);
+    if (!seen.empty()) weigh(w, q, seen);
+  }
+  for (int64_t b = blocks.from; b < blocks.to; b++) {
+    const int64_t first = start + b * kBlockTokens;
+    if (few && aligned) {
+      const StoredValues<v_type> stored(t.layer, id(b), t.v_column);
+      const bool more = next.from <= b && b < next.to;
+      const Ahead keys = more ? Ahead{StoredKeys<k_type>(t.layer, id(kSpanBlocks + b), t.k_row).codes,
+                                      kv_codes(k_type, t.head_dim * kBlockTokens) / w.wide}
+                              : nothing;
+      mix_all(w, stored, keys, first, b);
+      continue;
+    }
+    const int64_t filled = visible(w, w.queries - 1, first, kBlockTokens).to;
+    fetch_values<v_type>(t.layer, id(b), t.v_column, t.v_head_dim, filled, w.wide, w.values);
+    mix_all(w, FetchedValues{w.values, w.wide}, nothing, first, b);
+  }
+}
+
+void meet_span(const Work &w, int64_t span) {
+  with_type(w.t.layer.k_type, [&](auto k) {
+    with_type(w.t.layer.v_type, [&](auto v) { meet_span_of<decltype(k)::value, decltype(v)::value>(w, span); });
+  });
+}
+
+// whole += span, both scaled to the higher top.
+HALFLAP_INLINE void merge(const Work &w, float *whole, const float *span, int64_t query) {
+  Seen &to = w.seen(whole, query);
+  const Seen from = w.seen(const_cast<float *>(span), query);
+  if (from.total == 0) return;
+  const float top = to.total == 0 || from.top > to.top ? from.top : to.top;
+  float fade[kLanes] = {to.top - top, from.top - top};
+  store(fade, exponential(load(fade)));
+  if (to.total == 0) fade[0] = 0;
+  to = {top, to.total * fade[0] + from.total * fade[1]};
+  float *sum = whole + query * w.record;
+  const float *more = span + query * w.record;
+  for (int64_t i = 0; i < w.wide; i += kLanes)
+    store(sum + i, fma(load(more + i), splat(fade[1]), mul(load(sum + i), splat(fade[0]))));
+}
+
+HALFLAP_INLINE void finish(const Work &w, int64_t query) {
+  const AttentionTask &t = w.t;
+  const int64_t head = query % t.heads;
+  const Seen seen = w.seen(w.whole, query);
+  float total = seen.total, fade = 1.0f;
+  if (t.sinks) {  // one more logit that carries no value
+    const float sink = t.sinks[head], top = sink > seen.top ? sink : seen.top;
+    float e[kLanes] = {seen.top - top, sink - top};
+    store(e, exponential(load(e)));
+    fade = seen.total == 0 ? 0.0f : e[0];
+    total = total * fade + e[1];
+  }
+  const float *mixed = w.whole + query * w.record;
+  float *y = t.y + query / t.heads * t.y_stride + head * t.v_head_dim;
+  for_lanes(t.v_head_dim, [&](int64_t i, int64_t n) {
+    store_some(y + i, div(mul(load(mixed + i), splat(fade)), splat(total)), n);
+  });
+}
+
+void begin(const Work &w) {
+  for (int64_t q = 0; q < w.queries; q++) {
+    memset(w.whole + q * w.record, 0, static_cast<size_t>(w.wide) * 4);
+    w.seen(w.whole, q) = {-INFINITY, 0};
+  }
+}
+
+void attend(const AttentionTask &t) {
+  const Work w(t);
+  gather_queries(w);
+  begin(w);
+  for (int64_t span = t.first_span; span < t.last_span; span++) {
+    meet_span(w, span);
+    for (int64_t q = 0; q < w.queries; q++) merge(w, w.whole, w.span, q);
+  }
+  for (int64_t q = 0; q < w.queries; q++) finish(w, q);
+}
+
+void attend_spans(const AttentionTask &t, float *records) {
+  Work w(t);
+  gather_queries(w);
+  for (int64_t span = t.first_span; span < t.last_span; span++, records += w.queries * w.record) {
+    w.span = records;
+    meet_span(w, span);
+  }
+}
+
+void merge_spans(const AttentionTask &t, const float *records) {
+  const Work w(t);
+  begin(w);
+  for (int64_t span = t.first_span; span < t.last_span; span++, records += w.queries * w.record)
+    for (int64_t q = 0; q < w.queries; q++) merge(w, w.whole, records, q);
+  for (int64_t q = 0; q < w.queries; q++) finish(w, q);
+}
+
+}  // namespace
+
 void fill_attention(Kernels &k) {
-  k.store_kv = store_kv;
-  k.load_kv = load_kv;
   k.attend = attend;
+  k.attend_spans = attend_spans;
+  k.merge_spans = merge_spans;
 }
 
 }  // namespace halflap::cpu::HALFLAP_ISA

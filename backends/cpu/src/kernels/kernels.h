@@ -55,21 +55,44 @@ struct MatmulTask {
 constexpr int64_t kMatmulScratch = 256 * 1024;
 constexpr int kTaskRows = 128;  // most rows of one task
 
-enum class KvType { f32, f16, bf16 };
-inline int64_t kv_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+// How KV rows are stored. The quantised kinds are GGUF's blocks of 32 along a row: codes and f16 scales.
+enum class KvType { f32, f16, bf16, q8_0, q4_0 };
+constexpr int kKvBlock = 32;  // elements that share a scale
+constexpr bool is_quantised(KvType type) { return type == KvType::q8_0 || type == KvType::q4_0; }
+constexpr int64_t kv_bits(KvType type) {
+  return type == KvType::f32 ? 32 : type == KvType::q8_0 ? 8 : type == KvType::q4_0 ? 4 : 16;
+}
+// Bytes of the codes of `n` elements, and of the scales of n elements.
+constexpr int64_t kv_codes(KvType type, int64_t n) { return n * kv_bits(type) / 8; }
+constexpr int64_t kv_scales(KvType type, int64_t n) { return is_quantised(type) ? n / kKvBlock * 2 : 0; }
 
 // Where one layer's rows lie. K is kept with tokens side by side, so that scores of 32 keys fill the lanes.
 struct KvLayer {
   uint8_t *base;  // block b begins at base + b·block_bytes
   int64_t block_bytes;
-  int64_t k_width;  // K of a block: (k_width, 32)
-  int64_t v_width;  // then V: (32, v_width) at v_offset
+  int64_t k_width;  // K of a block: codes (k_width, 32), q4_0: (k_width/32, 16, 32) with elements i and i+16 in a byte;
+  int64_t v_width;  // then scales (k_width/32, 32). V: codes of 32 columns at a time, (v_width/32, 32, 32), so that a
+                    // head's rows lie together (the last columns may be fewer), then scales (v_width/32, 32)
   int64_t v_offset;
   KvType k_type;
   KvType v_type;
+
+  uint8_t *k(int64_t block) const { return base + block * block_bytes; }
+  uint8_t *k_scales(int64_t block) const { return k(block) + kv_codes(k_type, kBlockTokens * k_width); }
+  uint8_t *v(int64_t block) const { return k(block) + v_offset; }
+  // Codes of a row's column, and how many bytes on the next row's are.
+  uint8_t *v_codes(int64_t block, int64_t row, int64_t column) const {
+    const int64_t from = column / kKvBlock * kKvBlock;
+    return v(block) + kv_codes(v_type, from * kBlockTokens + row * v_run(column) + column - from);
+  }
+  int64_t v_run(int64_t column) const {  // columns that lie together
+    const int64_t left = v_width - column / kKvBlock * kKvBlock;
+    return left < kKvBlock ? left : kKvBlock;
+  }
+  uint8_t *v_scales(int64_t block) const { return v(block) + kv_codes(v_type, kBlockTokens * v_width); }
 };
 
-// Queries of one KV head and one run of tokens of one sequence.
+// Queries of one KV head and one run of tokens of one sequence, over some of their spans of keys.
 struct AttentionTask {
   const float *q;  // (tokens, q_stride), at the first query head that shares the KV head
   int64_t q_stride;
@@ -89,8 +112,11 @@ struct AttentionTask {
   float softcap;       // 0: none
   int64_t window;      // 0: none
   const float *sinks;  // (heads) or null
+  int64_t first_span;  // spans [first_span, last_span) of kSpan keys, counted from position 0
+  int64_t last_span;
   float *scratch;      // attention_scratch() floats
 };
+constexpr int kSpan = 256;        // keys that share one softmax step
 constexpr int kQueryTile = 128;  // most queries (tokens · heads) of one task, unless one token has more heads
 
 inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -100,9 +126,13 @@ inline int64_t attention_tokens(int64_t heads) {
   return fit < 1 ? 1 : fit > 32 ? 32 : fit;
 }
 
+// What a query has seen of some keys, in floats: the weighted sum of V, the highest score, the sum of weights.
+inline int64_t attention_record(int64_t v_head_dim) { return round_up(v_head_dim, 16) + 16; }
+
 inline int64_t attention_scratch(int64_t heads, int64_t head_dim, int64_t v_head_dim) {  // in floats
-  const int64_t wide = round_up(v_head_dim, 16), queries = attention_tokens(heads) * heads;
-  return round_up(kBlockTokens * (head_dim + wide) + queries * (wide + 2) + 4 * kBlockTokens, 16);
+  const int64_t queries = attention_tokens(heads) * heads;
+  const int64_t each = head_dim + kSpan + 2 * attention_record(v_head_dim) + 1;
+  return round_up(kBlockTokens * (head_dim + round_up(v_head_dim, 16)) + queries * each, 16);
 }
 
 enum class Activation { silu, gelu_tanh, relu, sigmoid };
@@ -129,7 +159,14 @@ struct Kernels {
 
   void (*store_kv)(const KvLayer &layer, int64_t block, int64_t place, const float *k, const float *v);
   void (*load_kv)(const KvLayer &layer, int64_t block, int64_t place, float *k, float *v);
+  // All spans of a task, to its y.
   void (*attend)(const AttentionTask &task);
+  // Each span of a task to records (last_span - first_span, tokens · heads, attention_record); then those to y.
+  // Both ways give the same bits.
+  void (*attend_spans)(const AttentionTask &task, float *records);
+  void (*merge_spans)(const AttentionTask &task, const float *records);
+  // Walsh-Hadamard transform of each `block` (a power of two) of a row, over its square root; `y` may be `x`.
+  void (*hadamard)(const float *x, float *y, int64_t width, int64_t block);
 
   void (*matmul[kTypes])(const MatmulTask &task);
   void (*dequantize[kTypes])(const uint8_t *row, int64_t width, float *y);

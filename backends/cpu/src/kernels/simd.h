@@ -97,6 +97,8 @@ struct Ints {
   __m512i v;
 };
 
+HALFLAP_INLINE __m256 lower(Lanes x) { return _mm512_castps512_ps256(x.v); }
+HALFLAP_INLINE __m256 upper(Lanes x) { return _mm512_extractf32x8_ps(x.v, 1); }
 HALFLAP_INLINE Lanes load(const float *p) { return {_mm512_loadu_ps(p)}; }
 HALFLAP_INLINE void store(float *p, Lanes a) { _mm512_storeu_ps(p, a.v); }
 HALFLAP_INLINE Lanes splat(float x) { return {_mm512_set1_ps(x)}; }
@@ -124,6 +126,9 @@ HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
+// Sixteen signed bytes.
+HALFLAP_INLINE Lanes from_bytes(__m128i q) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q))}; }
+HALFLAP_INLINE Lanes from_bytes(const uint8_t *p) { return from_bytes(_mm_loadu_si128((const __m128i *)p)); }
 HALFLAP_INLINE Ints zero_ints() { return {_mm512_setzero_si512()}; }
 HALFLAP_INLINE Lanes to_float(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 HALFLAP_INLINE Ints load_ints(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
@@ -152,6 +157,8 @@ struct Ints {
   __m256i a, b;
 };
 
+HALFLAP_INLINE __m256 lower(Lanes x) { return x.a; }
+HALFLAP_INLINE __m256 upper(Lanes x) { return x.b; }
 HALFLAP_INLINE Lanes load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 HALFLAP_INLINE void store(float *p, Lanes x) {
   _mm256_storeu_ps(p, x.a);
@@ -186,6 +193,10 @@ HALFLAP_INLINE __m256 widen_bfloat(const uint16_t *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) { return {widen_bfloat(p), widen_bfloat(p + 8)}; }
+HALFLAP_INLINE Lanes from_bytes(__m128i q) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)))};
+}
+HALFLAP_INLINE Lanes from_bytes(const uint8_t *p) { return from_bytes(_mm_loadu_si128((const __m128i *)p)); }
 HALFLAP_INLINE Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 HALFLAP_INLINE Lanes to_float(Ints x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 HALFLAP_INLINE Ints load_ints(const int32_t *p) {
@@ -401,6 +412,9 @@ HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   return each([&](int i) { return bfloat_to_float(load16(p + i)); });
 }
+HALFLAP_INLINE Lanes from_bytes(const uint8_t *p) {
+  return each([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
+}
 HALFLAP_INLINE Ints zero_ints() {
   return each_int([](int) { return 0; });
 }
@@ -449,20 +463,45 @@ HALFLAP_INLINE void store_first(float *p, Lanes a, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = t[i];
 }
 
-HALFLAP_INLINE float sum(Lanes a) {
-  float t[kLanes];
-  store(t, a);
-  for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; i++) t[i] += t[i + half];
-  return t[0];
+// Lanes i and i + 8 first, then i + 4, i + 2, i + 1: one tree for every set.
+#if defined(__AVX2__)
+HALFLAP_INLINE float sum(Lanes x) {
+  const __m256 eight = _mm256_add_ps(lower(x), upper(x));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-HALFLAP_INLINE float highest(Lanes a) {  // NaN lanes are passed over or not, but always alike
-  float t[kLanes];
-  store(t, a);
+HALFLAP_INLINE float highest(Lanes x) {  // NaN lanes are passed over or not, but always alike
+  const __m256 eight = _mm256_max_ps(lower(x), upper(x));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+#else
+HALFLAP_INLINE float sum(Lanes a) {
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
-  return t[0];
+    for (int i = 0; i < half; i++) a.v[i] += a.v[i + half];
+  return a.v[0];
+}
+
+HALFLAP_INLINE float highest(Lanes a) {
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; i++) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
+  return a.v[0];
+}
+#endif
+
+// Sixteen bytes' low or high halves, as numbers from -8 to 7.
+HALFLAP_INLINE Lanes from_nibbles(const uint8_t *p, bool high) {
+#if defined(__AVX2__)
+  const __m128i both = _mm_loadu_si128((const __m128i *)p), q = high ? _mm_srli_epi16(both, 4) : both;
+  return from_bytes(_mm_sub_epi8(_mm_and_si128(q, _mm_set1_epi8(15)), _mm_set1_epi8(8)));
+#else
+  uint8_t q[kLanes];
+  for (int i = 0; i < kLanes; i++) q[i] = static_cast<uint8_t>((high ? p[i] >> 4 : p[i] & 15) - 8);
+  return from_bytes(q);
+#endif
 }
 
 HALFLAP_INLINE int32_t highest(Ints a) {

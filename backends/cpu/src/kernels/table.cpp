@@ -19,7 +19,9 @@ const Kernels &kernels() {
     fill_glu(k);
     fill_elementwise(k);
     fill_rope(k);
+    fill_kv(k);
     fill_attention(k);
+    fill_hadamard(k);
     return k;
   }();
   return made;

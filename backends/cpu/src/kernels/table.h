@@ -11,6 +11,8 @@ void fill_norm(Kernels &k);
 void fill_glu(Kernels &k);
 void fill_elementwise(Kernels &k);
 void fill_rope(Kernels &k);
+void fill_kv(Kernels &k);
 void fill_attention(Kernels &k);
+void fill_hadamard(Kernels &k);
 
 }  // namespace halflap::cpu::HALFLAP_ISA

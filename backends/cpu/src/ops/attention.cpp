@@ -5,8 +5,13 @@ namespace halflap::cpu {
 
 namespace {
 
+// Steps of fewer tokens leave threads idle if a KV head of a token is one task.
+int64_t split_tokens(int64_t kv_heads, int threads) { return threads == 1 ? 0 : (4 * threads + kv_heads - 1) / kv_heads; }
+
 struct Attention : Call {
   int q, k, v, sinks, y;
+  int records;         // the plan's buffer for split spans: (most_spans, heads, record)
+  int64_t most_spans;  // of all tokens of a step that is split
   int64_t heads, kv_heads, head_dim, v_head_dim, window;
   int group, layer;
   float scale, softcap;
@@ -24,43 +29,93 @@ struct Attention : Call {
     }
   }
 
+  // Tokens of one sequence that are worked on together, and the spans of keys that they see.
+  struct Tile {
+    int64_t sequence, begin, end, first_span, last_span;
+    int64_t spans() const { return last_span - first_span; }
+  };
+
+  AttentionTask task(const Run &run, const Tile &tile, int64_t head, int worker) const {
+    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
+    const int64_t shared = heads / kv_heads;
+    AttentionTask task{};
+    task.q_stride = heads * head_dim;
+    task.q = run.floats(q) + tile.begin * task.q_stride + head * shared * head_dim;
+    task.y_stride = heads * v_head_dim;
+    task.y = run.floats(y) + tile.begin * task.y_stride + head * shared * v_head_dim;
+    task.tokens = tile.end - tile.begin;
+    task.heads = shared;
+    task.head_dim = head_dim;
+    task.v_head_dim = v_head_dim;
+    task.index = run.step.index + tile.begin;
+    task.blocks = g.blocks + g.table_start[tile.sequence];
+    task.first_token = g.first_token[tile.sequence];
+    task.layer = run.state.layer(group, layer);
+    task.k_row = head * head_dim;
+    task.v_column = head * v_head_dim;
+    task.scale = scale;
+    task.softcap = softcap;
+    task.window = window;
+    task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
+    task.first_span = tile.first_span;
+    task.last_span = tile.last_span;
+    task.scratch = reinterpret_cast<float *>(run.scratch(worker));
+    return task;
+  }
+
   void run(const Run &run) const override {
-    const KvLayer &l = run.state.layer(group, layer);
-    if (k >= 0) store(run, l);
+    if (k >= 0) store(run, run.state.layer(group, layer));
     const int64_t at_once = attention_tokens(heads / kv_heads);
-    struct Tile {
-      int64_t sequence, begin, end;
-    };
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < run.step.sequences; s++)
-      for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once)
-        tiles.push_back({s, t, t + at_once < end ? t + at_once : end});
-    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
-    const int64_t shared = heads / kv_heads, count = static_cast<int64_t>(tiles.size());
-    run.pool.run(count * kv_heads, run.threads, [&](int64_t i, int worker) {
-      const Tile &tile = tiles[static_cast<size_t>(count - 1 - i / kv_heads)];  // the longest rows first
-      const int64_t head = i % kv_heads;
-      AttentionTask task{};
-      task.q_stride = heads * head_dim;
-      task.q = run.floats(q) + tile.begin * task.q_stride + head * shared * head_dim;
-      task.y_stride = heads * v_head_dim;
-      task.y = run.floats(y) + tile.begin * task.y_stride + head * shared * v_head_dim;
-      task.tokens = tile.end - tile.begin;
-      task.heads = shared;
-      task.head_dim = head_dim;
-      task.v_head_dim = v_head_dim;
-      task.index = run.step.index + tile.begin;
-      task.blocks = g.blocks + g.table_start[tile.sequence];
-      task.first_token = g.first_token[tile.sequence];
-      task.layer = l;
-      task.k_row = head * head_dim;
-      task.v_column = head * v_head_dim;
-      task.scale = scale;
-      task.softcap = softcap;
-      task.window = window;
-      task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
-      task.scratch = reinterpret_cast<float *>(run.scratch(worker));
-      run.k.attend(task);
+      for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once) {
+        const int64_t until = t + at_once < end ? t + at_once : end, oldest = run.step.index[t] - window + 1;
+        const int64_t first = run.step.groups[static_cast<size_t>(group)].first_token[s];
+        const int64_t from = std::max(first, window ? oldest : 0) / kSpan;
+        tiles.push_back({s, t, until, from, run.step.index[until - 1] / kSpan + 1});
+      }
+    const int64_t count = static_cast<int64_t>(tiles.size());
+    int64_t spans = 0;  // a table that lists a block twice can be longer than the pool
+    for (const Tile &tile : tiles) spans += tile.spans() * (tile.end - tile.begin);
+    if (run.step.tokens < split_tokens(kv_heads, run.threads) && spans <= most_spans) return run_split(run, tiles);
+    run.pool.run(count * kv_heads, run.threads, [&](int64_t i, int worker) {  // the longest rows first
+      run.k.attend(task(run, tiles[static_cast<size_t>(count - 1 - i / kv_heads)], i % kv_heads, worker));
+    });
+  }
+
+  // Few tokens: threads share each query's spans.
+  void run_split(const Run &run, const std::vector<Tile> &tiles) const {
+    struct Part {
+      size_t tile;
+      int64_t head, first_span, last_span;
+      float *records;  // of first_span
+    };
+    const int64_t record = attention_record(v_head_dim), shared = heads / kv_heads;
+    int64_t spans = 0;
+    for (const Tile &tile : tiles) spans += tile.spans() * kv_heads;
+    const int64_t at_once = std::max<int64_t>(1, spans / (8 * run.threads));
+    std::vector<Part> parts, wholes;
+    float *to = run.floats(records);
+    for (size_t i = 0; i < tiles.size(); i++)
+      for (int64_t head = 0; head < kv_heads; head++) {
+        wholes.push_back({i, head, tiles[i].first_span, tiles[i].last_span, to});
+        const int64_t each = (tiles[i].end - tiles[i].begin) * shared * record;
+        for (int64_t s = tiles[i].first_span; s < tiles[i].last_span; s += at_once) {
+          const int64_t end = std::min(s + at_once, tiles[i].last_span);
+          parts.push_back({i, head, s, end, to});
+          to += (end - s) * each;
+        }
+      }
+    run.pool.run(static_cast<int64_t>(parts.size()), run.threads, [&](int64_t i, int worker) {
+      const Part &part = parts[static_cast<size_t>(i)];
+      AttentionTask t = task(run, tiles[part.tile], part.head, worker);
+      t.first_span = part.first_span;
+      t.last_span = part.last_span;
+      run.k.attend_spans(t, part.records);
+    });
+    run.pool.run(static_cast<int64_t>(wholes.size()), run.threads, [&](int64_t i, int worker) {
+      const Part &whole = wholes[static_cast<size_t>(i)];
+      run.k.merge_spans(task(run, tiles[whole.tile], whole.head, worker), whole.records);
     });
   }
 };
@@ -118,7 +173,15 @@ void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
   in.want_vector(call->sinks, call->heads);
   if (!plan) return;
   plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
-  const std::vector<int> reads{call->q, call->k, call->v, call->sinks}, writes{call->y};
+  for (const auto &[type, dim] : {std::pair{plan->limits.k_type, call->head_dim}, std::pair{plan->limits.v_type, call->v_head_dim}})
+    if (is_quantised(find_kv_type("KV", type)) && dim % kKvBlock)
+      fail(HL_UNSUPPORTED, "head size for KV type %s: got %lld, want a multiple of %d; f16 takes any", type.c_str(),
+           static_cast<long long>(dim), kKvBlock);
+  int64_t most = graph.groups[static_cast<size_t>(call->group)].blocks * kBlockTokens;
+  if (plan->limits.context) most = std::min(most, plan->limits.context);
+  call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
+  call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
+  const std::vector<int> reads{call->q, call->k, call->v, call->sinks}, writes{call->y, call->records};
   plan->add(std::move(call), reads, writes);
 }
 

@@ -22,6 +22,7 @@ void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
 void bind_activate(const Graph &, const Node &, Plan *);
 void bind_add(const Graph &, const Node &, Plan *);

@@ -18,7 +18,7 @@ constexpr Entry kTable[] = {
     {"rope", 1, bind_rope},         {"attention", 1, bind_attention}, {"glu", 1, bind_glu},
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
-    {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+    {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
 };
 
 const Entry &find(const Node &node) {

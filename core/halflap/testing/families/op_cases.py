@@ -62,6 +62,8 @@ def _norms() -> Iterator[Case]:
         yield case("rms_norm", f"T{tokens}-{groups}x{head}", row("x", head * groups), weight, attributes=given,
                     chunks=((tokens,),))  # fmt: skip
     yield case("rms_norm", "no-weight", row("x", 96), None, attributes={"eps": 1e-5, "groups": 2})
+    for block in (1, 2, 64):
+        yield case("hadamard", f"block-{block}", row("x", 3 * block), attributes={"block": block}, chunks=((17,),))
     yield case("rms_norm", "large-eps", row("x", 96), None, attributes={"eps": 0.5})
 
 
@@ -93,6 +95,12 @@ def _attention() -> Iterator[Case]:
         yield attend(f"T{tokens}", 4, 2, 32, 32, chunks=((tokens,), (1,)))
     for window in (1, 5, 32, 40):
         yield attend(f"window-{window}", 4, 2, 16, 16, chunks=((33, 3), (17, 1), (1, 33), (1, 1)), window=window)
+    for kv in ("bf16", "q8_0", "q4_0"):
+        yield attend(f"stored-{kv}", 6, 2, 32, 64, chunks=((33, 2), (1, 17), (2, 1)), kv=kv)
+        yield attend(f"stored-{kv}-window", 3, 1, 64, 32, chunks=((40, 1), (1, 33)), kv=kv, window=7)
+    long = (*[(60, 1)] * 5, (1, 3))  # past whatever stretch of keys a device takes at once
+    yield attend("long", 4, 2, 16, 16, chunks=long, kv="f16")
+    yield attend("long-window", 4, 1, 16, 16, chunks=long, kv="f16", window=270)
     yield attend("softcap", 4, 2, 16, 16, chunks=((17,), (3,)), softcap=2.5)
     yield attend("sinks", 6, 2, 16, 16, chunks=((17, 1), (1, 3)), sinks=True)
     yield attend("sinks-window-softcap", 6, 3, 20, 20, chunks=((33, 1), (3, 3)), sinks=True, window=7, softcap=4.0)
