@@ -72,6 +72,10 @@ void bench(const Kernels &k, Type type) {
   task.scratch = scratch.get();
   printf("%-11s %-8s", k.name, info(type).name);
   double alone = 0;
+  task.tokens = 1;
+  task.rows = 256;
+  measure(k, type, task, 64);
+  printf("  cached %5.1f", static_cast<double>(task.rows * bytes) / measure(k, type, task, 64) / 1e9);
   for (int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 512}) {
     task.tokens = tokens;
     task.rows = tokens <= 8 ? many : few;
@@ -84,7 +88,7 @@ void bench(const Kernels &k, Type type) {
       }
       task.tiles = tiles.get();
     }
-    const double seconds = measure(k, type, task, tokens >= 64 ? 96 : 32);
+    const double seconds = measure(k, type, task, tokens >= 64 ? 96 : 64);
     if (tokens == 1) alone = seconds;
     if (tokens == 1)
       printf("  T=1 %5.1f GB/s", static_cast<double>(task.rows * bytes) / seconds / 1e9);

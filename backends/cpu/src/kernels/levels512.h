@@ -19,6 +19,7 @@ struct SubScales {
 
 template <class F>
 struct Wide {
+  static constexpr bool kHalves = false;  // d is a block's first f16, an offset the second
   // Those of `runs` runs; what follows is not used.
   static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m512i *v) {
     alignas(64) int8_t q[kChunk];
@@ -180,9 +181,13 @@ struct Wide<IQ4_XS> {
 // Blocks of 32: two(a, b) gives those of two blocks.
 template <class F>
 struct WidePairs {
+  static constexpr bool kHalves = true;
   static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m512i *v) {
-    for (int i = 0; i < 4; i++)  // blocks beyond the row's end repeat the last
-      v[i] = Wide<F>::two(b + least(2 * i, runs - 1) * F::kBytes, b + least(2 * i + 1, runs - 1) * F::kBytes);
+    if (runs == 8)
+      for (int i = 0; i < 4; i++) v[i] = Wide<F>::two(b + 2 * i * F::kBytes, b + (2 * i + 1) * F::kBytes);
+    else
+      for (int i = 0; i < 4; i++)  // blocks beyond the row's end repeat the last
+        v[i] = Wide<F>::two(b + least(2 * i, runs - 1) * F::kBytes, b + least(2 * i + 1, runs - 1) * F::kBytes);
   }
 };
 
@@ -228,6 +233,7 @@ struct Wide<IQ4_NL> : WidePairs<IQ4_NL> {
 };
 template <>
 struct Wide<MXFP4> : WidePairs<MXFP4> {
+  static constexpr bool kHalves = false;
   static HALFLAP_INLINE __m512i two(const uint8_t *a, const uint8_t *b) {
     return look_up(kE2m1Doubled, MXFP4::kLowest, a + 1, b + 1);
   }

@@ -49,7 +49,7 @@ inline void run_matmuls(const Run &run, const std::vector<MatmulJob> &jobs) {
   int64_t total = 0;
   for (const MatmulJob &job : jobs) total += job.task.rows;
   const bool large = jobs.empty() ? false : jobs[0].task.tokens >= 64;
-  const int64_t each = large && total >= kTaskRows * 4 * run.threads ? kTaskRows : kPanelRows;
+  const int64_t each = total >= kTaskRows * 4 * run.threads && large ? kTaskRows : 64;
   std::vector<int64_t> ends;  // of each job, in tasks
   int64_t tasks = 0;
   for (const MatmulJob &job : jobs) ends.push_back(tasks += (job.task.rows + each - 1) / each);
