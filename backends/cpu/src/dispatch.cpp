@@ -14,6 +14,10 @@
 #include <cpuid.h>
 #endif
 
+#if defined(HALFLAP_HAVE_ARM)
+#include <sys/auxv.h>
+#endif
+
 #include "error.h"
 
 namespace halflap::cpu {
@@ -36,6 +40,17 @@ namespace amx {
 const Kernels &kernels();
 }
 #endif
+#endif
+#if defined(HALFLAP_HAVE_ARM)
+namespace neon {
+const Kernels &kernels();
+}
+namespace neondot {
+const Kernels &kernels();
+}
+namespace i8mm {
+const Kernels &kernels();
+}
 #endif
 
 namespace {
@@ -80,6 +95,11 @@ constexpr Set kSets[] = {
      [] {
        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
      }},
+#endif
+#if defined(HALFLAP_HAVE_ARM)
+    {"i8mm", i8mm::kernels, [] { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }},
+    {"neondot", neondot::kernels, [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }},
+    {"neon", neon::kernels, [] { return true; }},
 #endif
     {"portable", portable::kernels, [] { return true; }},
 };

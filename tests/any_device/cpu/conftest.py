@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from halflap.device.native import NativeBackend, NativeDevice
 
-ISAS = ("portable", "avx2", "avx512", "avx512vnni", "amx")
+ARM = ("portable", "neon", "neondot", "i8mm")
+X86 = ("portable", "avx2", "avx512", "avx512vnni", "amx")
+ISAS = ARM if platform.machine() == "aarch64" else X86
 
 
 @pytest.fixture(scope="session")

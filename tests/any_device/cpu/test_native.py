@@ -31,6 +31,42 @@ def test_kernels_and_pool_in_cpp(tmp_path: Path, sanitizer: str) -> None:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
+ARM_SETS = {"max": ["portable", "neon", "neondot", "i8mm"], "cortex-a72": ["portable", "neon"]}
+
+
+def built(folder: Path, *options: str) -> Path:
+    """A build folder with the tests whose outputs are compared between machines."""
+    for command in (
+        [*meson(), "setup", str(folder), str(BACKEND), *options],
+        [*meson(), "compile", "-C", str(folder), "matmul_test", "row_ops_test"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return folder
+
+
+def outputs(command: list[str]) -> tuple[list[str], str]:
+    """The sets that a test ran, and the checksum of their outputs, the same for all of them."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *sets, checksum = done.stdout.splitlines()
+    return [line.removeprefix("set ") for line in sets], checksum
+
+
+@pytest.mark.slow
+def test_arm_sets_give_the_bits_of_this_machines(tmp_path: Path) -> None:
+    for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
+        if not shutil.which(tool):
+            pytest.skip(f"no {tool}: docs/cpu-instruction-sets.md says what to install")
+    here = built(tmp_path / "here")
+    arm = built(tmp_path / "arm", "--cross-file", str(BACKEND / "cross" / "aarch64-linux-gnu.ini"))
+    for name in ("matmul_test", "row_ops_test"):
+        _, wanted = outputs([str(here / name)])
+        for processor, sets in ARM_SETS.items():
+            emulator = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", processor]
+            assert outputs([*emulator, str(arm / name)]) == (sets, wanted)
+
+
 def test_every_gap_says_what_and_what_it_costs() -> None:
     gaps = tomllib.loads((BACKEND / "gaps.toml").read_text())["gap"]
     assert all(set(gap) == {"what", "cost"} for gap in gaps)

@@ -46,7 +46,8 @@ void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int runs, 
   for (int64_t r = 0; r < valid; r++) {
     alignas(64) int16_t values[kChunk];
     const uint8_t *b = task.weight + (r0 + r) * task.row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
-    unpack_row<F>(b, runs, values, &p.d[0][r], &p.m[0][r], kBlockRows);
+    for (int j = 0; j < runs * F::kRun / F::kBlock; j++) scaled_levels<F>(b + j * F::kBytes, values + j * F::kBlock);
+    unpack_floats<F>(b, runs, &p.d[0][r], &p.m[0][r], kBlockRows);
     F::mins(b, p.mins[r]);
     if constexpr (F::kRun == kChunk) {
       for (int i = 0; i < kChunk; i++) p.low[r][i] = static_cast<int8_t>(values[i] & 63);

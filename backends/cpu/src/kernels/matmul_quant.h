@@ -5,55 +5,38 @@
 //   minimum's or offset's term; F = fma(activation scale, S, F) }
 // with exact integer sums `isum`, rows in the lanes. So a row's bits never depend on its neighbours or on T.
 #pragma once
-#include "../formats/all.h"
-#include "kernels.h"
+#include "panel.h"
 
 namespace halflap::cpu::HALFLAP_ISA {
-
-constexpr int kMostRuns = kChunk / 16;  // runs of elements that share d, see formats/format.h
-
-// 32 rows × 256 of K, in the order in which the dot products read them.
-struct alignas(64) Panel {
-  int16_t q[kChunk / 2][kPanelRows][2];
-  float d[kMostRuns][kPanelRows];
-  float m[kMostRuns][kPanelRows];
-  int16_t mins[8][kPanelRows][2];  // integer minima of pairs of sub-blocks
-};
-static_assert(kTaskRows / kPanelRows * sizeof(Panel) <= kMatmulScratch);
 
 template <class F>
 HALFLAP_INLINE int chunk_runs(int64_t width, int64_t chunk) {
   return static_cast<int>(least(kChunk, width - chunk * kChunk) / F::kRun);
 }
 
-// One row of one chunk: its values, and d and m of each run for d[run · stride].
+// d and m of each run of one row's chunk, `stride` apart.
 template <class F>
-HALFLAP_INLINE void unpack_row(const uint8_t *b, int runs, int16_t *values, float *d, float *m, int64_t stride) {
+HALFLAP_INLINE void unpack_floats(const uint8_t *b, int runs, float *d, float *m, int64_t stride) {
   constexpr int kRuns = F::kBlock / F::kRun;  // of a block
-  for (int j = 0; j < runs; j += kRuns, b += F::kBytes) {
-    scaled_levels<F>(b, values + j * F::kRun);
+  for (int j = 0; j < runs; j += kRuns, b += F::kBytes)
     for (int i = 0; i < kRuns; i++) {
       d[(j + i) * stride] = F::d(b, i);
       m[(j + i) * stride] = F::m(b, i);
     }
-  }
 }
 
 template <class F>
 void unpack(const uint8_t *weight, int64_t row_bytes, int64_t rows, int64_t chunk, int runs, Panel &p) {
-  for (int r = 0; r < kPanelRows; r++) {
-    alignas(64) int16_t values[kChunk], mins[16] = {};
-    if (r < rows) {
-      const uint8_t *b = weight + r * row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
-      unpack_row<F>(b, runs, values, &p.d[0][r], &p.m[0][r], kPanelRows);
-      if constexpr (F::kMins) F::mins(b, mins);
-    } else {
-      memset(values, 0, sizeof values);
-      for (int j = 0; j < runs; j++) p.d[j][r] = p.m[j][r] = 0;
-    }
-    for (int k = 0; k < runs * F::kRun / 2; k++) memcpy(p.q[k][r], values + 2 * k, 4);
-    if constexpr (F::kMins)
+  if (rows < kPanelRows) memset(static_cast<void *>(&p), 0, sizeof p);
+  for (int r = 0; r < least(rows, kPanelRows); r++) {
+    const uint8_t *b = weight + r * row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
+    p.integers.pack_row<F>(b, runs * F::kRun / F::kBlock, r);
+    unpack_floats<F>(b, runs, &p.d[0][r], &p.m[0][r], kPanelRows);
+    if constexpr (F::kMins) {
+      int16_t mins[kChunk / F::kSub];
+      F::mins(b, mins);
       for (int k = 0; k < kChunk / F::kSub / 2; k++) memcpy(p.mins[k][r], mins + 2 * k, 4);
+    }
   }
 }
 
@@ -64,14 +47,7 @@ HALFLAP_INLINE void multiply(const Panel &p, int runs, const Chunk *const *x, fl
   for (int n = 0; n < N; n++) s[n][0] = s[n][1] = zero();
   for (int b = 0; b < runs; b++) {
     Ints sums[N][2];
-    for (int n = 0; n < N; n++) sums[n][0] = sums[n][1] = zero_ints();
-    const int from = b * F::kRun / 2;
-    for (int k = from; k < from + F::kRun / 2; k++)
-      for (int n = 0; n < N; n++) {
-        const Ints pair = splat_pair(x[n]->wide + 2 * k);
-        sums[n][0] = dot_pairs(sums[n][0], p.q[k][0], pair);
-        sums[n][1] = dot_pairs(sums[n][1], p.q[k][16], pair);
-      }
+    p.integers.sum_run<F, N>(b, x, sums);
     for (int n = 0; n < N; n++)
       for (int i = 0; i < 2; i++) {
         s[n][i] = fma(load(p.d[b] + 16 * i), to_float(sums[n][i]), s[n][i]);

@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(HALFLAP_NEON)
+#include <arm_neon.h>
 #endif
 
 #define HALFLAP_INLINE inline __attribute__((always_inline))
@@ -46,6 +48,10 @@ HALFLAP_INLINE uint32_t float_to_bits(float v) {
 HALFLAP_INLINE float half_to_float(uint16_t h) {
 #if defined(__F16C__)
   return _cvtsh_ss(h);
+#elif defined(HALFLAP_NEON)
+  __fp16 v;
+  memcpy(&v, &h, 2);
+  return v;
 #else
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 1023;
   if (exponent == 31) return bits_to_float(sign | 0x7f800000u | (mantissa << 13));
@@ -58,6 +64,9 @@ HALFLAP_INLINE float half_to_float(uint16_t h) {
 HALFLAP_INLINE uint16_t float_to_half(float v) {
 #if defined(__F16C__)
   return static_cast<uint16_t>(_cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(HALFLAP_NEON)
+  const __fp16 h = static_cast<__fp16>(v);
+  return load16(&h);
 #else
   const uint32_t bits = float_to_bits(v), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
@@ -212,6 +221,105 @@ HALFLAP_INLINE void store_ints(int32_t *p, Ints x) {
   _mm256_storeu_si256((__m256i *)(p + 8), x.b);
 }
 HALFLAP_INLINE Ints round_to_ints(Lanes x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+#elif defined(HALFLAP_NEON)
+
+struct Lanes {
+  float32x4_t v[4];
+};
+struct Ints {
+  int32x4_t v[4];
+};
+
+template <class F>
+HALFLAP_INLINE Lanes each(F f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+template <class F>
+HALFLAP_INLINE Ints each_int(F f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+
+HALFLAP_INLINE Lanes load(const float *p) {
+  return each([=](int i) { return vld1q_f32(p + 4 * i); });
+}
+HALFLAP_INLINE void store(float *p, Lanes a) {
+  for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, a.v[i]);
+}
+HALFLAP_INLINE Lanes splat(float x) {
+  return each([=](int) { return vdupq_n_f32(x); });
+}
+HALFLAP_INLINE Lanes zero() { return splat(0.0f); }
+HALFLAP_INLINE Lanes add(Lanes a, Lanes b) {
+  return each([&](int i) { return vaddq_f32(a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes sub(Lanes a, Lanes b) {
+  return each([&](int i) { return vsubq_f32(a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes mul(Lanes a, Lanes b) {
+  return each([&](int i) { return vmulq_f32(a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes div(Lanes a, Lanes b) {
+  return each([&](int i) { return vdivq_f32(a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
+  return each([&](int i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); });
+}
+// By comparison: vmaxq and vminq would return a NaN from either side.
+HALFLAP_INLINE Lanes greater(Lanes a, Lanes b) {
+  return each([&](int i) { return vbslq_f32(vcgtq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes smaller(Lanes a, Lanes b) {
+  return each([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
+}
+HALFLAP_INLINE Lanes round_even(Lanes a) {
+  return each([&](int i) { return vrndnq_f32(a.v[i]); });
+}
+HALFLAP_INLINE Lanes where_less(Lanes a, Lanes bound, Lanes yes, Lanes no) {
+  return each([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], bound.v[i]), yes.v[i], no.v[i]); });
+}
+HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
+  return each([&](int i) {
+    const int32x4_t e = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);
+    return vmulq_f32(a.v[i], vreinterpretq_f32_s32(e));
+  });
+}
+HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
+  return each([=](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))); });
+}
+HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
+  return each([=](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
+}
+HALFLAP_INLINE Ints zero_ints() {
+  return each_int([](int) { return vdupq_n_s32(0); });
+}
+HALFLAP_INLINE Lanes to_float(Ints a) {
+  return each([&](int i) { return vcvtq_f32_s32(a.v[i]); });
+}
+HALFLAP_INLINE Ints load_ints(const int32_t *p) {
+  return each_int([=](int i) { return vld1q_s32(p + 4 * i); });
+}
+HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
+  return each_int([&](int i) {
+    const int16x8_t w = vld1q_s16(static_cast<const int16_t *>(a) + 8 * i), x = vreinterpretq_s16_s32(b.v[i]);
+    return vaddq_s32(c.v[i], vpaddq_s32(vmull_s16(vget_low_s16(w), vget_low_s16(x)), vmull_high_s16(w, x)));
+  });
+}
+HALFLAP_INLINE Ints splat_pair(const int16_t *p) {
+  const int32_t pair = load32(p);
+  return each_int([=](int) { return vdupq_n_s32(pair); });
+}
+HALFLAP_INLINE Ints greater_magnitude(Ints a, Lanes b) {
+  return each_int([&](int i) {
+    return vmaxq_s32(a.v[i], vandq_s32(vreinterpretq_s32_f32(b.v[i]), vdupq_n_s32(0x7fffffff)));
+  });
+}
+HALFLAP_INLINE void store_ints(int32_t *p, Ints a) {
+  for (int i = 0; i < 4; i++) vst1q_s32(p + 4 * i, a.v[i]);
+}
+HALFLAP_INLINE Ints round_to_ints(Lanes a) {
+  return each_int([&](int i) { return vcvtnq_s32_f32(a.v[i]); });
+}
 
 #else
 
