@@ -159,25 +159,25 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const uint8_t *const *ahe
   }
 }
 
-// Sums of tile rows × groups fill the registers and hide the multipliers' latency, with few loads for each.
-template <bool narrow>
-constexpr int kTileRows = narrow ? 8 : 4;
+// Sums of rows × groups fill the registers and hide the multipliers' latency, with few loads for each.
 constexpr int kTileGroups = 3;
+template <int kGroups>
+constexpr int kTileRows = kGroups == 1 ? 8 : 4;
 
 struct alignas(64) LevelWork {
   LevelRow rows[kBlockRows];
   Totals totals;
 };
-static_assert(sizeof(LevelWork) <= kMatmulScratch && kBlockRows % kTileRows<true> == 0);
+static_assert(sizeof(LevelWork) <= kMatmulScratch && kBlockRows % kTileRows<1> == 0);
 
 template <class F, bool narrow, int G>
 void multiply_groups(LevelWork &w, int64_t rows, const uint8_t *const *ahead, const TileChunk *x, int64_t step, int64_t g, int runs, bool first) {
   const TileChunk *groups[G];
   for (int n = 0; n < G; n++) groups[n] = x + n * step;
-  for (int64_t r = 0; r < rows; r += kTileRows<narrow>) {
+  for (int64_t r = 0; r < rows; r += kTileRows<G>) {
     float(*totals[G])[kTileTokens];
     for (int n = 0; n < G; n++) totals[n] = w.totals[g + n] + r;
-    multiply_levels<F, narrow, kTileRows<narrow>, G>(w.rows + r, ahead + r, groups, runs, totals, first);
+    multiply_levels<F, narrow, kTileRows<G>, G>(w.rows + r, ahead + r, groups, runs, totals, first);
   }
 }
 
@@ -197,7 +197,7 @@ void matmul_vnni(const MatmulTask &task) {
       for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1) * apart) * task.row_bytes;
       for (int64_t c = 0; c < n_chunks; c++) {
         const int runs = chunk_runs<F>(task.width, c);
-        for (int64_t r = 0; r < round_up(valid, kTileRows<narrow>); r++) {
+        for (int64_t r = 0; r < round_up(valid, kTileRows<1>); r++) {
           unpack_levels<F, narrow>(rows[r], runs, w.rows[r]);
           rows[r] += kStep;
         }
@@ -208,8 +208,8 @@ void matmul_vnni(const MatmulTask &task) {
           g += G;
         };
         if constexpr (!narrow) {
-          while (g + kTileGroups <= n_groups) strip(std::integral_constant<int, kTileGroups>{});
-          if (g + 2 <= n_groups) strip(std::integral_constant<int, 2>{});
+          while (n_groups - g == 3 || n_groups - g > 4) strip(std::integral_constant<int, kTileGroups>{});
+          while (n_groups - g >= 2) strip(std::integral_constant<int, 2>{});
         }
         if (g < n_groups) strip(std::integral_constant<int, 1>{});
       }
