@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,22 @@ from halflap.architectures import loading as architectures
 from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device, Weight
 from halflap.device.opening import open_devices
+from halflap.device.sizes import host_memory
 from halflap.engine.request import check_option
-from halflap.errors import HalflapError, InvalidRequestError, ModelFormatError, ModelNotFoundError
+from halflap.errors import (
+    HalflapError,
+    InvalidRequestError,
+    ModelClosedError,
+    ModelFormatError,
+    ModelNotFoundError,
+)
 from halflap.placement import Plan, Wishes
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
 
 HEADER = 16
+READ_AHEAD = 32 << 20
+"""Bytes touched between two looks at whether the file is still open."""
 
 
 @frozen
@@ -91,6 +103,22 @@ def open_model(model: str | os.PathLike[str], *, mmap: bool = True) -> ModelFile
             return opened
     known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in plugins.entries("model_formats"))
     raise ModelFormatError("file's first bytes", got=head[:4], want=f"those of {known}", file=str(path), offset=0)
+
+
+def read_ahead(file: ModelFile) -> None:
+    """Touch the pages of an open file on a thread of its own, while this one builds tokenizer and plan.
+
+    A file that would not fit what memory is free is left alone: reading it ahead would only push itself out again.
+    """
+    if sum(region.array.nbytes for region in file.regions) < host_memory()[0]:
+        threading.Thread(target=_touch, args=(file,), name="halflap-read-ahead", daemon=True).start()
+
+
+def _touch(file: ModelFile) -> None:
+    with suppress(ModelClosedError):
+        for region in file.regions:
+            for start in range(0, region.array.nbytes, READ_AHEAD):
+                region.array[start : start + READ_AHEAD : mmap.PAGESIZE].max()
 
 
 def _plugin_weight_types() -> dict[int, Any]:

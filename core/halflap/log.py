@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
-
-import structlog
 
 logging.getLogger("halflap").addHandler(logging.NullHandler())
 
-log: Any = structlog.wrap_logger(
-    logging.getLogger("halflap"),
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.stdlib.add_log_level,
-        structlog.processors.format_exc_info,
-        structlog.stdlib.render_to_log_kwargs,
-    ],
-    wrapper_class=structlog.stdlib.BoundLogger,
-)
+
+@cache
+def _logger() -> Any:
+    import structlog  # at the first event: it costs a tenth of a second, and most processes have none
+
+    return structlog.wrap_logger(
+        logging.getLogger("halflap"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+class _Log:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_logger(), name)
+
+
+log: Any = _Log()

@@ -7,6 +7,7 @@ import secrets
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,9 +26,7 @@ from halflap.loading import ModelInfo
 from halflap.placement import Plan, Wishes
 from halflap.sampling import chain
 from halflap.stream import Channel, Completion, Stream
-from halflap.text.chat.detection import CHATML, detect
-from halflap.text.chat.hermes import PlainParser
-from halflap.text.chat.template import ChatTemplate
+from halflap.text.chat.hermes import ChatFormat, PlainParser
 from halflap.text.output import Output
 from halflap.text.tokenizer import Tokenizer
 
@@ -89,6 +88,7 @@ def load(
 
     report("file")
     file = loading.open_model(model, mmap=mmap)
+    loading.read_ahead(file)
     opened = []
     try:
         architecture = loading.open_architecture(file)
@@ -175,9 +175,14 @@ class Model:
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._engine, self._pid = engine, os.getpid()
         self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
-        bos, eos = tokenizer.token_text(tokenizer.bos_id), tokenizer.token_text(tokenizer.eos_id)
-        template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer.special_texts, bos, eos)
-        self._format = detect(template)
+
+    @cached_property
+    def _format(self) -> ChatFormat:
+        from halflap.text.chat.detection import CHATML, detect
+        from halflap.text.chat.template import ChatTemplate  # the template engine is loaded with the first chat
+
+        bos, eos = (self.tokenizer.token_text(i) for i in (self.tokenizer.bos_id, self.tokenizer.eos_id))
+        return detect(ChatTemplate(self.tokenizer.chat_template or CHATML, self.tokenizer.special_texts, bos, eos))
 
     @property
     def metrics(self) -> Metrics:

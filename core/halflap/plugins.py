@@ -207,12 +207,16 @@ def _loader(point: metadata.EntryPoint) -> Callable[[], Any]:
 
 def _check_compatible(point: metadata.EntryPoint) -> None:
     """The distribution's own Requires-Dist on halflap, since an installer may have been overruled."""
-    from packaging.requirements import Requirement
-
     from halflap import __version__
 
     assert point.dist is not None
-    for requirement in map(Requirement, point.dist.requires or ()):
+    # What core's own plugins say needs no parser, which is slow to import.
+    wanted = [text for text in point.dist.requires or () if text not in ("halflap", f"halflap=={__version__}")]
+    if not any(text.startswith("halflap") for text in wanted):
+        return
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, wanted):
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if requirement.name != "halflap" or not applies or requirement.specifier.contains(__version__, True):
             continue

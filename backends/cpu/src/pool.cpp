@@ -35,6 +35,10 @@ void sleep_on(std::atomic<uint32_t> &word, uint32_t expected) {
 
 void wake_all(std::atomic<uint32_t> &word) { syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0); }
 
+int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 // True as soon as `ready()`; false after the spinning time.
 template <class F>
 bool spin_until(F ready) {
@@ -94,14 +98,16 @@ void Pool::stop() {
 }
 
 // Takes chunks of the job of `epoch` until none is left.
-void Pool::claim_all(uint32_t epoch, int worker) {
+int64_t Pool::claim_all(uint32_t epoch, int worker) {
+  int64_t mine = 0;
   uint64_t seen = ticket_.load(std::memory_order_acquire);
   for (;;) {
-    if (static_cast<uint32_t>(seen >> (2 * kBits)) != (epoch & 0xffffff)) return;
+    if (static_cast<uint32_t>(seen >> (2 * kBits)) != (epoch & 0xffffff)) return mine;
     const uint64_t chunk = seen & kMask, count = (seen >> kBits) & kMask;
-    if (chunk >= count) return;
+    if (chunk >= count) return mine;
     if (!ticket_.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
     function_(body_, static_cast<int64_t>(chunk), worker);
+    mine++;
     if (done_.fetch_add(1, std::memory_order_seq_cst) + 1 == count && waiting_.load(std::memory_order_seq_cst)) wake_all(done_);
     seen = ticket_.load(std::memory_order_acquire);
   }
@@ -124,7 +130,7 @@ void Pool::work(int worker, uint32_t last) {
 
 void Pool::run_job(int64_t count, int threads, Function function, void *body) {
   std::unique_lock<std::mutex> mine(busy_, std::try_to_lock);
-  if (!mine.owns_lock() || count > kMostChunks || running_.load() == 0) {
+  if (!mine.owns_lock() || count > kMostChunks || running_.load() == 0 || patience_.alone(now())) {
     for (int64_t i = 0; i < count; i++) function(body, i, 0);
     return;
   }
@@ -138,7 +144,13 @@ void Pool::run_job(int64_t count, int threads, Function function, void *body) {
   epoch_.store(epoch, std::memory_order_seq_cst);
   if (sleeping_.load(std::memory_order_seq_cst)) wake_all(epoch_);
 
-  claim_all(epoch, 0);
+  const int64_t begun = now(), chunks = claim_all(epoch, 0), finished = now();
+  wait_for_all(count);
+  const int64_t ended = now();
+  patience_.ended(ended, chunks, finished - begun, ended - finished);
+}
+
+void Pool::wait_for_all(int64_t count) {
   const auto all = [&] { return done_.load(std::memory_order_acquire) == static_cast<uint32_t>(count); };
   if (spin_until(all)) return;
   waiting_.store(1, std::memory_order_seq_cst);

@@ -10,6 +10,31 @@
 
 namespace halflap::cpu {
 
+// Whether helpers are worth having. A helper that loses its processor to another process with a chunk in hand holds up
+// the job for a time slice, which costs more than it gives. So after a late end the caller works alone for a while,
+// twice as long each time that it did not help, up to a second. Times in nanoseconds.
+class Patience {
+ public:
+  bool alone(int64_t now) const { return now < alone_until_; }
+
+  // A shared job ended: the caller took `own` for its chunks and then waited for the others.
+  void ended(int64_t now, int64_t chunks, int64_t own, int64_t waited) {
+    if (chunks == 0 || waited <= kLate + 4 * own / chunks) {
+      in_time_ += own + waited;
+      if (in_time_ >= pause_) pause_ = kShort;
+      return;
+    }
+    in_time_ = 0;
+    alone_until_ = now + pause_;
+    pause_ = pause_ < kLong / 2 ? 2 * pause_ : kLong;
+  }
+
+  static constexpr int64_t kLate = 200'000, kShort = 10'000'000, kLong = 1'000'000'000;
+
+ private:
+  int64_t alone_until_ = 0, pause_ = kShort, in_time_ = 0;
+};
+
 class Pool {
  public:
   static Pool &instance();
@@ -36,8 +61,9 @@ class Pool {
   using Function = void (*)(void *body, int64_t chunk, int worker);
 
   void run_job(int64_t count, int threads, Function function, void *body);
+  void wait_for_all(int64_t count);
   void work(int worker, uint32_t last);
-  void claim_all(uint32_t epoch, int worker);
+  int64_t claim_all(uint32_t epoch, int worker);  // chunks done
   void start(int workers);
   void stop();
 
@@ -55,6 +81,7 @@ class Pool {
   Function function_ = nullptr;
   void *body_ = nullptr;
 
+  Patience patience_;  // of the caller, under busy_
   std::mutex busy_;   // one job at a time; a device that finds it taken works alone
   std::mutex roster_; // guards the members below
   std::vector<std::thread> threads_;

@@ -1,6 +1,7 @@
 // How fast one thread multiplies: billions of multiply-adds per second for many tokens, GB/s of weights for one.
 //
 //     matmul_bench [TYPE …]      HALFLAP_CPU_ISA chooses the set; default: every type
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -46,7 +47,7 @@ double measure(const Kernels &k, Type type, MatmulTask task, int64_t each) {
 }
 
 void bench(const Kernels &k, Type type) {
-  const int64_t bytes = row_bytes(type, kWidth), few = 1536, many = (int64_t{192} << 20) / bytes / 96 * 96;
+  const int64_t bytes = row_bytes(type, kWidth), few = 1536, many = (int64_t{192} << 20) / bytes / 128 * 128;
   auto weight = aligned<uint8_t>(many * bytes + 64);
   uint32_t seed = 1;
   for (int64_t i = 0; i < many * bytes; i += 4) {
@@ -80,15 +81,15 @@ void bench(const Kernels &k, Type type) {
     task.tokens = tokens;
     task.rows = tokens <= 8 ? many : few;
     task.tiles = nullptr;
-    if (k.pack_tiles && tokens >= kTileTokens) {
+    if (k.pack_tiles && tokens >= k.tiles_from) {
       for (int64_t t = 0; t < tokens; t += 16) {
         const Chunk *of[16];
         for (int64_t i = 0; i < 16; i++) of[i] = &rounded[(t + i) * n_chunks];
-        k.pack_tiles(of, 16, n_chunks, &tiles[t / 16 * n_chunks]);
+        k.pack_tiles(of, std::min(tokens, int64_t{16}), n_chunks, tokens <= kNarrowTokens, &tiles[t / 16 * n_chunks]);
       }
       task.tiles = tiles.get();
     }
-    const double seconds = measure(k, type, task, tokens >= 64 ? 96 : 64);
+    const double seconds = measure(k, type, task, tokens > 2 ? 128 : 64);
     if (tokens == 1) alone = seconds;
     if (tokens == 1)
       printf("  T=1 %5.1f GB/s", static_cast<double>(task.rows * bytes) / seconds / 1e9);

@@ -70,15 +70,17 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
   task.y = y.get();
   task.y_stride = rows;
   task.scratch = scratch.get();
-  if (k.pack_tiles && is_quantised(type)) {
-    for (int64_t t = 0; t < kTokens; t += 16) {
+  const bool has_tiles = k.pack_tiles && is_quantised(type);
+  const auto pack = [&](int64_t first, int64_t tokens) {
+    for (int64_t t = 0; t < tokens; t += 16) {
       const Chunk *rows_of[16];
-      const int64_t n = kTokens - t < 16 ? kTokens - t : 16;
-      for (int64_t i = 0; i < n; i++) rows_of[i] = &rounded[(t + i) * n_chunks];
-      k.pack_tiles(rows_of, n, n_chunks, &tiles[t / 16 * n_chunks]);
+      const int64_t n = std::min<int64_t>(16, tokens - t);
+      for (int64_t i = 0; i < n; i++) rows_of[i] = &rounded[(first + t + i) * n_chunks];
+      k.pack_tiles(rows_of, n, n_chunks, tokens <= kNarrowTokens, &tiles[t / 16 * n_chunks]);
     }
     task.tiles = tiles.get();
-  }
+  };
+  if (has_tiles) pack(0, kTokens);
   k.matmul[static_cast<int>(type)](task);
   same_bits.check(info(type).name, y.get(), static_cast<size_t>(kTokens * rows));
 
@@ -100,17 +102,20 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
   if (!(worst <= 1e-5 * peak)) fprintf(stderr, "%s %s (%ld, %ld): off by %g of %g\n", k.name, info(type).name, rows, width, worst, peak);
   CHECK(worst <= 1e-5 * peak);
 
-  task.tiles = nullptr;
-  for (int64_t n : {int64_t{1}, int64_t{2}, int64_t{3}, int64_t{7}}) {
-    task.tokens = n;
-    for (int64_t t = 0; t + n <= kTokens; t += n) {
-      auto part = aligned<float>(n * rows);
-      task.x = is_quantised(type) ? static_cast<const void *>(&rounded[t * n_chunks]) : &x[t * width];
-      task.y = part.get();
-      k.matmul[static_cast<int>(type)](task);
-      CHECK(memcmp(part.get(), &y[t * rows], static_cast<size_t>(n * rows) * 4) == 0);
+  for (bool tiled : {false, true})
+    for (int64_t n : {1, 2, 3, 7, 8, 13, 20}) {
+      if (tiled && !has_tiles) continue;
+      task.tiles = nullptr;
+      task.tokens = n;
+      for (int64_t t = 0; t + n <= kTokens; t += n) {
+        auto part = aligned<float>(n * rows);
+        if (tiled) pack(t, n);
+        task.x = is_quantised(type) ? static_cast<const void *>(&rounded[t * n_chunks]) : &x[t * width];
+        task.y = part.get();
+        k.matmul[static_cast<int>(type)](task);
+        CHECK(memcmp(part.get(), &y[t * rows], static_cast<size_t>(n * rows) * 4) == 0);
+      }
     }
-  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The pool under load: every chunk runs once, late workers never touch a newer job, stopping right after starting is
 // safe, and several callers may come at once.
+#include <algorithm>
 #include "pool.h"
 
 #include <atomic>
@@ -24,9 +25,36 @@ void run_jobs(int threads, int jobs) {
   }
 }
 
+void test_patience() {
+  using halflap::cpu::Patience;
+  constexpr int64_t kChunk = 10'000;
+  Patience p;
+  int64_t time = 1;
+  const auto job = [&](int64_t waited) {
+    time += 10 * kChunk + waited;
+    p.ended(time, 10, 10 * kChunk, waited);
+  };
+  job(Patience::kLate);  // as long as it is not out of all proportion, waiting is part of sharing
+  CHECK(!p.alone(time));
+  int64_t pause = Patience::kShort;
+  for (int i = 0; i < 10; i++) {
+    job(3'000'000);
+    CHECK(p.alone(time) && p.alone(time + pause - 1) && !p.alone(time + pause));
+    time += pause;
+    pause = std::min(2 * pause, Patience::kLong);
+  }
+  CHECK(pause == Patience::kLong);
+  for (int64_t shared = 0; shared < Patience::kLong; shared += 10 * kChunk) job(0);
+  job(3'000'000);
+  CHECK(!p.alone(time + Patience::kShort));  // after a good time it is forgiven
+  p.ended(time + Patience::kShort, 0, 0, 3'000'000);  // a caller without a chunk has no measure of what is late
+  CHECK(!p.alone(time + Patience::kShort));
+}
+
 }  // namespace
 
 int main() {
+  test_patience();
   Pool &pool = Pool::instance();
   for (int i = 0; i < 200; i++) {
     pool.enter(4);

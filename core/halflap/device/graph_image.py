@@ -49,14 +49,14 @@ class GraphImage:
     def __init__(self, graph: Graph, limits: Limits | None = None) -> None:
         self._keep: list[Any] = []
         self.index = {name: i for i, name in enumerate(graph.values)}
-        self._nodes = list(graph.nodes())
+        of_graph = list(graph.nodes())
         values = self._array("hl_value", len(graph.values))
         for slot, value in zip(values, graph.values.values(), strict=False):
             slot.name, slot.dtype, slot.kind = self._text(value.name), self._text(value.dtype), KINDS[value.kind]
             slot.n_dims = len(value.shape)
             slot.dims = [FREE_SIZES[d] if isinstance(d, str) else d for d in value.shape]
-        nodes = self._array("hl_node", len(self._nodes))
-        for slot, node in zip(nodes, self._nodes, strict=False):
+        nodes = self._array("hl_node", len(of_graph))
+        for slot, node in zip(nodes, of_graph, strict=False):
             slot.op, slot.version = self._text(node.op), node.version
             slot.inputs, slot.n_inputs = self._indices(node.inputs), len(node.inputs)
             slot.outputs, slot.n_outputs = self._indices(node.outputs), len(node.outputs)
@@ -64,13 +64,10 @@ class GraphImage:
         self.graph = ffi.new("hl_graph *")
         self.graph.struct_size, self.graph.name = ffi.sizeof("hl_graph"), self._text(graph.name)
         self.graph.values, self.graph.n_values = values, len(graph.values)
-        self.graph.nodes, self.graph.n_nodes = nodes, len(self._nodes)
+        self.graph.nodes, self.graph.n_nodes = nodes, len(of_graph)
         self.graph.groups = fill_groups(graph.groups, limits, self._keep)
         self.graph.n_groups = len(graph.groups)
         self.graph.outputs, self.graph.n_outputs = self._indices(graph.outputs), len(graph.outputs)
-
-    def node_index(self, node: Node) -> int:
-        return next(i for i, other in enumerate(self._nodes) if other is node)
 
     def _array(self, kind: str, count: int) -> Any:
         array = ffi.new(f"{kind}[]", max(count, 1))

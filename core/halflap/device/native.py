@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from attrs import evolve
 
 from halflap.device._abi import ffi
 from halflap.device.graph_image import GraphImage, fill_groups, text
@@ -22,7 +23,7 @@ from halflap.errors import (
     ModelClosedError,
     UnsupportedOpError,
 )
-from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
+from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, Segment, StateGroup
 from halflap.graph.step import Limits, Step
 
 ABI_MAJOR, ABI_MINOR = 1, 0
@@ -79,7 +80,6 @@ class NativeDevice:
     def __init__(self, backend: NativeBackend, index: int, options: Mapping[str, str]) -> None:
         self.api, self._backend, self._pid = backend.api, backend.name, os.getpid()
         self._name = backend.name
-        self._asked: tuple[Graph, GraphImage] | None = None
         keep: list[Any] = []
         array = ffi.new("hl_option[]", max(len(options), 1))
         for slot, (key, value) in zip(array, options.items(), strict=False):
@@ -131,10 +131,16 @@ class NativeDevice:
 
     def supports(self, node: Node, graph: Graph) -> str | None:
         error = new_error()
-        if self._asked is None or self._asked[0] is not graph:  # asked node by node: one image serves them all
-            self._asked = (graph, GraphImage(graph))
-        image = self._asked[1]
-        status = self.api.supports(self.handle, image.graph, image.node_index(node), error)
+        # The backend reads the whole graph it is given: here, the node alone, what it reads being input or weight.
+        values = {}
+        for name in (*node.inputs, *node.outputs):
+            if name:
+                value = graph.values[name]
+                made_before = value.kind == "result" and name in node.inputs
+                values[name] = evolve(value, kind="input") if made_before else value
+        groups = [group for group in graph.groups if group.name == node.attributes.get("group")]
+        image = GraphImage(Graph(graph.name, values, (Segment("node", (node,)),), (), tuple(groups)))
+        status = self.api.supports(self.handle, image.graph, 0, error)
         return None if status == 0 else message(error)
 
     def estimate(self, graph: Graph, limits: Limits) -> MemoryReport:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
+import halflap
 from halflap.device._abi import ffi
 from halflap.device.native import NativeStep, new_error, string
 from halflap.errors import DeviceError, DeviceMemoryError, ModelClosedError, UnsupportedOpError
@@ -234,3 +235,9 @@ def test_the_device_describes_itself(cpu: Any) -> None:
     assert "2 threads" in info.about
     assert 0 < info.memory_free <= info.memory_total
     assert string(cpu.probe().id) == "cpu"
+
+
+def test_every_op_of_the_bundled_model_runs_here() -> None:
+    plan = halflap.plan("starter", devices=["cpu"], ctx=512)
+    assert plan.devices == ("cpu",)
+    assert plan.notes == ()

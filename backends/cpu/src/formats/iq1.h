@@ -8,7 +8,11 @@ namespace halflap::cpu::HALFLAP_ISA {
 
 HALFLAP_INLINE void move_row(int row, bool down, int8_t *q) {
   const int8_t *from = kIq1Grid[row];
+#if defined(__AVX2__)
+  _mm_storel_epi64((__m128i *)q, _mm_add_epi8(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(down ? -1 : 1)));
+#else
   for (int i = 0; i < 8; i++) q[i] = static_cast<int8_t>(from[i] + (down ? -1 : 1));
+#endif
 }
 
 struct IQ1_S : Format<Type::IQ1_S> {

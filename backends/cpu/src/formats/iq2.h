@@ -8,7 +8,14 @@ namespace halflap::cpu::HALFLAP_ISA {
 
 // A row of eight levels; bit i of `signs` makes number i negative.
 HALFLAP_INLINE void sign_row(const int8_t *row, int signs, int8_t *q) {
+#if defined(__AVX2__)
+  const __m128i bits = _mm_set_epi8(0, 0, 0, 0, 0, 0, 0, 0, -128, 64, 32, 16, 8, 4, 2, 1);
+  const __m128i minus = _mm_cmpeq_epi8(_mm_and_si128(_mm_set1_epi8(static_cast<char>(signs)), bits), bits);
+  const __m128i v = _mm_xor_si128(_mm_loadl_epi64((const __m128i *)row), minus);
+  _mm_storel_epi64((__m128i *)q, _mm_sub_epi8(v, minus));
+#else
   for (int i = 0; i < 8; i++) q[i] = static_cast<int8_t>((signs >> i) & 1 ? -row[i] : row[i]);
+#endif
 }
 
 // Seven stored signs; the eighth makes the number of minus signs even.

@@ -23,15 +23,16 @@ struct alignas(64) Chunk {
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
 // The same chunk of sixteen tokens with tokens side by side, as tiles take it. A matrix is (token groups, chunks).
-constexpr int kTileTokens = 16;
+// Narrow, for up to eight tokens: each has two neighbouring lanes, for eight q in turn instead of four.
+constexpr int kTileTokens = 16, kNarrowTokens = 8;
 struct alignas(64) TileChunk {
-  int8_t q[kChunk / 4][kTileTokens][4];
-  int32_t start8[32][kTileTokens];  // -128 · sum of each 8 q: takes back that bytes of weights are 128 too high
+  int8_t q[kChunk / 4][kTileTokens][4];  // narrow: (kChunk / 8, 8, 8)
+  int32_t start8[32][kTileTokens];       // -128 · sum of each 8 q: takes back that bytes of weights are 128 too high
   int32_t start16[16][kTileTokens];
   int32_t start32[8][kTileTokens];
-  int16_t sums16[8][kTileTokens][2];  // of each 16 q, in pairs
+  int16_t sums16[8][kTileTokens][2];     // of each 16 q, in pairs; narrow: pairs in turn
   int16_t sums32[4][kTileTokens][2];
-  float scale[kTileTokens];
+  float scale[kTileTokens];              // narrow: in the even lanes
 };
 
 inline int64_t chunks(int64_t width) { return (width + kChunk - 1) / kChunk; }
@@ -46,7 +47,7 @@ struct MatmulTask {
   int64_t x_stride;
   const int32_t *gather;  // (tokens) rows of x to take, or null: 0, 1, 2 …
   int64_t tokens;
-  const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, or null
+  const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, narrow if at most 8; or null
   const float *bias;      // (rows) or null
   float *y;               // (tokens, y_stride)
   int64_t y_stride;
@@ -143,7 +144,8 @@ struct Kernels {
   // One row each; `y` may be `x`.
   void (*quantize)(const float *x, int64_t width, Chunk *y);
   // Sixteen rows of Chunks (the last groups may have fewer) to one row of TileChunks; null where tiles are not used.
-  void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, TileChunk *y);
+  void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y);
+  int64_t tiles_from;  // tokens from which tiles are faster
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
   void (*glu)(Activation kind, const float *gate, const float *up, float *y, int64_t n);

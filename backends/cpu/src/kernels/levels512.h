@@ -178,6 +178,21 @@ struct Wide<IQ4_XS> {
   }
 };
 
+template <>
+struct Wide<NVFP4> {
+  static constexpr bool kHalves = false;
+  static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m512i *v) {
+    const __m128i values = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)kE2m1Doubled), _mm_set1_epi8(NVFP4::kLowest));
+    for (int i = 0; i < runs / 4; i++, b += NVFP4::kBytes) {  // eight bytes: eight low nibbles, then eight high ones
+      const __m512i q = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(b + 4)));
+      const __m512i both = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0), q);
+      const __m512i low = _mm512_srlv_epi64(both, _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0));
+      v[i] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), _mm512_and_si512(low, _mm512_set1_epi8(15)));
+    }
+    for (int i = runs / 4; i < 4; i++) v[i] = _mm512_setzero_si512();
+  }
+};
+
 // Blocks of 32: two(a, b) gives those of two blocks.
 template <class F>
 struct WidePairs {
@@ -236,6 +251,32 @@ struct Wide<MXFP4> : WidePairs<MXFP4> {
   static constexpr bool kHalves = false;
   static HALFLAP_INLINE __m512i two(const uint8_t *a, const uint8_t *b) {
     return look_up(kE2m1Doubled, MXFP4::kLowest, a + 1, b + 1);
+  }
+};
+
+// -- one and two bits -----------------------------------------------------------------------------------------------------
+
+template <>
+struct Wide<Q1_0> {
+  static constexpr bool kHalves = true;
+  static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m512i *v) {
+    for (int i = 0; i < 4; i++) {
+      uint64_t bits = 0;
+      if (2 * i < runs) memcpy(&bits, b + i / 2 * Q1_0::kBytes + 2 + i % 2 * 8, 8);
+      v[i] = _mm512_maskz_set1_epi8(bits, 2);
+    }
+  }
+};
+
+template <>
+struct Wide<Q2_0> {
+  static constexpr bool kHalves = true;
+  static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m512i *v) {
+    const __m512i places = _mm512_set1_epi64(0x0e0c0a0806040200);  // of eight levels in two bytes
+    for (int i = 0; i < 4; i++) {
+      const __m128i q = 2 * i < runs ? _mm_loadu_si128((const __m128i *)(b + i * Q2_0::kBytes + 2)) : _mm_setzero_si128();
+      v[i] = _mm512_and_si512(_mm512_multishift_epi64_epi8(places, _mm512_cvtepu16_epi64(q)), _mm512_set1_epi8(3));
+    }
   }
 };
 

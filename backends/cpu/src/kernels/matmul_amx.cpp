@@ -5,6 +5,7 @@
 // Levels times their integer sub-scales have up to 14 bits: two planes of bytes, value = 64 · high + low.
 #include <type_traits>
 
+#include "levels512.h"
 #include "matmul_tiles.h"
 #include "table.h"
 
@@ -40,21 +41,38 @@ struct alignas(64) Work {
 };
 static_assert(sizeof(Work) <= kMatmulScratch);
 
+// 64 levels times their scales, as two planes. A 128-bit quarter of either vector of words has one sub-block's.
+HALFLAP_INLINE void split(__m512i levels, int lowest, __m512i scale, int8_t *low, int8_t *high) {
+  const __m512i zero = _mm512_setzero_si512(), base = _mm512_set1_epi16(static_cast<int16_t>(lowest)), six = _mm512_set1_epi16(63);
+  const __m512i a = _mm512_mullo_epi16(_mm512_add_epi16(_mm512_unpacklo_epi8(levels, zero), base), scale);
+  const __m512i b = _mm512_mullo_epi16(_mm512_add_epi16(_mm512_unpackhi_epi8(levels, zero), base), scale);
+  _mm512_store_si512(low, _mm512_packus_epi16(_mm512_and_si512(a, six), _mm512_and_si512(b, six)));
+  _mm512_store_si512(high, _mm512_packs_epi16(_mm512_srai_epi16(a, 6), _mm512_srai_epi16(b, 6)));
+}
+
 template <class F>
 void unpack_planes(const MatmulTask &task, int64_t r0, int64_t chunk, int runs, Planes &p) {
   const int64_t valid = least(kBlockRows, task.rows - r0);
   for (int64_t r = 0; r < valid; r++) {
-    alignas(64) int16_t values[kChunk];
     const uint8_t *b = task.weight + (r0 + r) * task.row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
-    for (int j = 0; j < runs * F::kRun / F::kBlock; j++) scaled_levels<F>(b + j * F::kBytes, values + j * F::kBlock);
-    unpack_floats<F>(b, runs, &p.d[0][r], &p.m[0][r], kBlockRows);
-    F::mins(b, p.mins[r]);
-    if constexpr (F::kRun == kChunk) {
-      for (int i = 0; i < kChunk; i++) p.low[r][i] = static_cast<int8_t>(values[i] & 63);
-      for (int i = 0; i < kChunk; i++) p.high[r][i] = static_cast<int8_t>(values[i] >> 6);
+    __m512i v[4];
+    Wide<F>::levels(b, runs, v);
+    if constexpr (kScaled<F>) {
+      const SubScales sub = Wide<F>::scales(b);
+      const __m512i four = F::kSub == 16 ? _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
+                                                            0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0)
+                                         : _mm512_set_epi64(0x0001000100010001, 0x0001000100010001, 0x0001000100010001,
+                                                            0x0001000100010001, 0, 0, 0, 0);
+      for (int i = 0; i < 4; i++) {
+        const __m512i order = _mm512_add_epi16(four, _mm512_set1_epi16(static_cast<int16_t>(i * 64 / kScaleRun<F>)));
+        const __m512i scale = _mm512_permutexvar_epi16(order, _mm512_castsi256_si512(sub.scale));
+        split(v[i], F::kLowest, scale, p.low[r] + 64 * i, p.high[r] + 64 * i);
+      }
+      if (F::kMins) _mm256_storeu_si256((__m256i *)p.mins[r], sub.mins);
     } else {
-      for (int i = 0; i < runs * F::kRun; i++) p.low[r][i] = static_cast<int8_t>(values[i]);
+      for (int i = 0; i < 4; i++) _mm512_store_si512(p.low[r] + 64 * i, _mm512_add_epi8(v[i], _mm512_set1_epi8(F::kLowest)));
     }
+    unpack_floats<F>(b, runs, &p.d[0][r], &p.m[0][r], kBlockRows);
   }
 }
 
@@ -209,11 +227,11 @@ void matmul_tiles(const MatmulTask &task) {
   release();
 }
 
-void (*few[kTypes])(const MatmulTask &);  // what serves tasks without tiles
+void (*few[kTypes])(const MatmulTask &);  // what serves few tokens
 
 template <class F>
 void matmul(const MatmulTask &task) {
-  task.tiles ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
+  task.tiles && task.tokens > kNarrowTokens ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
 }
 
 template <class F>

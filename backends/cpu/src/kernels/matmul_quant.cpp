@@ -22,6 +22,7 @@ void fill_matmul_quant(Kernels &k) {
 #undef HALFLAP_FILL
 #if defined(__AVX512VNNI__)
   k.pack_tiles = pack_tiles;
+  k.tiles_from = 3;
 #endif
 }
 

@@ -48,37 +48,68 @@ HALFLAP_INLINE void write_totals(const MatmulTask &task, const float (*totals)[k
     __m512 v[16];
     for (int i = 0; i < 16; i++) v[i] = _mm512_load_ps(totals[r + i]);
     transpose(v);
-    for (int64_t t = 0; t < tokens; t++)
-      store_some(task.y + (t0 + t) * task.y_stride + r0 + r, task.bias ? add(Lanes{v[t]}, bias) : Lanes{v[t]}, n);
+    for (int64_t t = 0; t < tokens; t++) {
+      const Lanes y{v[t]};
+      store_some(task.y + (t0 + t) * task.y_stride + r0 + r, task.bias ? add(y, bias) : y, n);
+    }
   }
 }
 
-inline void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, TileChunk *y) {
-  for (int64_t c = 0; c < n_chunks; c++) {
-    TileChunk &to = y[c];
-    for (int k = 0; k < kChunk; k += 64) {
-      __m512 v[kTileTokens];
-      for (int t = 0; t < kTileTokens; t++) v[t] = t < n_rows ? _mm512_load_ps(rows[t][c].q + k) : _mm512_setzero_ps();
-      transpose(v);
-      for (int i = 0; i < 16; i++) _mm512_store_ps(to.q[k / 4 + i], v[i]);
+// (rows r0 + i · apart, up to 8 tokens) of narrow totals to y[token][row].
+HALFLAP_INLINE void write_narrow(const MatmulTask &task, const float (*totals)[kTileTokens], int64_t r0, int64_t apart, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t t = 0; t < task.tokens; t++) {
+      const int64_t r = r0 + i * apart;
+      task.y[t * task.y_stride + r] = task.bias ? totals[i][2 * t] + task.bias[r] : totals[i][2 * t];
     }
-    const __m512i ones = _mm512_set1_epi8(1);
-    __m512i sums[32];
-    const auto start = [](__m512i sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)); };
-    const auto pair = [](__m512i even, __m512i odd) {
-      return _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
-    };
-    for (int i = 0; i < 32; i++) {
-      const __m512i even = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, _mm512_load_si512(to.q[2 * i]));
-      sums[i] = _mm512_dpbusd_epi32(even, ones, _mm512_load_si512(to.q[2 * i + 1]));
-      _mm512_store_si512(to.start8[i], start(sums[i]));
-    }
-    for (int i = 0; i < 16; i++) _mm512_store_si512(to.start16[i], start(sums[i] = _mm512_add_epi32(sums[2 * i], sums[2 * i + 1])));
-    for (int i = 0; i < 8; i++) _mm512_store_si512(to.sums16[i], pair(sums[2 * i], sums[2 * i + 1]));
-    for (int i = 0; i < 8; i++) _mm512_store_si512(to.start32[i], start(sums[i] = _mm512_add_epi32(sums[2 * i], sums[2 * i + 1])));
-    for (int i = 0; i < 4; i++) _mm512_store_si512(to.sums32[i], pair(sums[2 * i], sums[2 * i + 1]));
-    for (int t = 0; t < kTileTokens; t++) to.scale[t] = t < n_rows ? rows[t][c].scale : 0;
+}
+
+HALFLAP_INLINE __m512i start_of(__m512i sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)); }
+
+// Sums of two vectors of q, four to a lane.
+HALFLAP_INLINE __m512i sum_of_two(const void *q) {
+  const __m512i ones = _mm512_set1_epi8(1), first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, _mm512_load_si512(q));
+  return _mm512_dpbusd_epi32(first, ones, _mm512_load_si512((const uint8_t *)q + 64));
+}
+
+inline void pack_chunk(const Chunk *const *rows, int64_t n_rows, int64_t c, TileChunk &to) {
+  for (int k = 0; k < kChunk; k += 64) {
+    __m512 v[kTileTokens];
+    for (int t = 0; t < kTileTokens; t++) v[t] = t < n_rows ? _mm512_load_ps(rows[t][c].q + k) : _mm512_setzero_ps();
+    transpose(v);
+    for (int i = 0; i < 16; i++) _mm512_store_ps(to.q[k / 4 + i], v[i]);
   }
+  __m512i sums[32];
+  const auto pair = [&](int i) { return _mm512_mask_blend_epi16(0xaaaaaaaa, sums[2 * i], _mm512_slli_epi32(sums[2 * i + 1], 16)); };
+  for (int i = 0; i < 32; i++) _mm512_store_si512(to.start8[i], start_of(sums[i] = sum_of_two(to.q[2 * i])));
+  for (int i = 0; i < 16; i++) _mm512_store_si512(to.start16[i], start_of(sums[i] = _mm512_add_epi32(sums[2 * i], sums[2 * i + 1])));
+  for (int i = 0; i < 8; i++) _mm512_store_si512(to.sums16[i], pair(i));
+  for (int i = 0; i < 8; i++) _mm512_store_si512(to.start32[i], start_of(sums[i] = _mm512_add_epi32(sums[2 * i], sums[2 * i + 1])));
+  for (int i = 0; i < 4; i++) _mm512_store_si512(to.sums32[i], pair(i));
+  for (int t = 0; t < kTileTokens; t++) to.scale[t] = t < n_rows ? rows[t][c].scale : 0;
+}
+
+inline void pack_narrow(const Chunk *const *rows, int64_t n_rows, int64_t c, TileChunk &to) {
+  if (n_rows < kNarrowTokens) memset(static_cast<void *>(&to), 0, sizeof to);
+  uint8_t *q = reinterpret_cast<uint8_t *>(to.q);
+  for (int64_t t = 0; t < n_rows; t++) {
+    const Chunk &from = rows[t][c];
+    for (int i = 0; i < 32; i++) memcpy(q + 64 * i + 8 * t, from.q + 8 * i, 8);
+    for (int i = 0; i < 4; i++) memcpy(to.sums16[i][2 * t], from.sums16 + 4 * i, 8);
+    for (int i = 0; i < 2; i++) memcpy(to.sums32[i][2 * t], from.sums32 + 4 * i, 8);
+    to.scale[2 * t] = from.scale;
+    to.scale[2 * t + 1] = 0;
+  }
+  for (int i = 0; i < 8; i++) {
+    const __m512i a = sum_of_two(q + 256 * i), b = sum_of_two(q + 256 * i + 128);
+    _mm512_store_si512(to.start16[2 * i], start_of(a));
+    _mm512_store_si512(to.start16[2 * i + 1], start_of(b));
+    _mm512_store_si512(to.start32[i], start_of(_mm512_add_epi32(a, b)));
+  }
+}
+
+inline void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y) {
+  for (int64_t c = 0; c < n_chunks; c++) narrow ? pack_narrow(rows, n_rows, c, y[c]) : pack_chunk(rows, n_rows, c, y[c]);
 }
 
 }  // namespace halflap::cpu::HALFLAP_ISA

@@ -27,7 +27,7 @@ inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same
   for (size_t j = 0; j < jobs.size(); j += same) {
     size_t source = j;
     while (source < j + same && source < jobs.size() && !is_quantised(jobs[source].type)) source++;
-    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < kTileTokens) continue;
+    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < run.k.tiles_from) continue;
     const MatmulTask &task = jobs[source].task;
     for (size_t i = j; i < j + same && i < jobs.size(); i++) jobs[i].task.tiles = tiles;
     for (int64_t t = 0; t < task.tokens; t += kTileTokens, tiles += chunks(task.width)) groups.push_back({&task, t, tiles});
@@ -40,16 +40,29 @@ inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same
     for (int64_t i = 0; i < n; i++)
       rows[i] = static_cast<const Chunk *>(task.x) +
                 (task.gather ? task.gather[group.first + i] : group.first + i) * task.x_stride;
-    run.k.pack_tiles(rows, n, chunks(task.width), group.to);
+    run.k.pack_tiles(rows, n, chunks(task.width), task.tokens <= kNarrowTokens, group.to);
   });
 }
 
+// Rows of a task. Large steps take many, so that activations are read from the outer caches less often; small ones as
+// many as spread over enough pages (see kernels/rows512.h). No more than leave work to share.
+inline int64_t task_rows(const std::vector<MatmulJob> &jobs, int threads) {
+  int64_t total = 0, tokens = 0, bytes = INT64_MAX;
+  for (const MatmulJob &job : jobs) {
+    total += job.task.rows;
+    tokens = std::max(tokens, job.task.tokens);
+    bytes = std::min(bytes, job.task.row_bytes);
+  }
+  constexpr int64_t kPage = 4096;
+  int64_t rows = tokens >= 64 ? kTaskRows : tokens > kNarrowTokens ? kPanelRows : kPanelRows * ((kPage + bytes - 1) / bytes);
+  if (tokens <= 2) rows /= 2;
+  rows = std::clamp<int64_t>(rows, kPanelRows, kTaskRows);
+  while (rows > kPanelRows && total < rows * 4 * threads) rows /= 2;
+  return rows;
+}
+
 inline void run_matmuls(const Run &run, const std::vector<MatmulJob> &jobs) {
-  // Large steps take more rows at once, so that activations are read from the outer caches less often.
-  int64_t total = 0;
-  for (const MatmulJob &job : jobs) total += job.task.rows;
-  const bool large = jobs.empty() ? false : jobs[0].task.tokens >= 64;
-  const int64_t each = total >= kTaskRows * 4 * run.threads && large ? kTaskRows : 64;
+  const int64_t each = task_rows(jobs, run.threads);
   std::vector<int64_t> ends;  // of each job, in tasks
   int64_t tasks = 0;
   for (const MatmulJob &job : jobs) ends.push_back(tasks += (job.task.rows + each - 1) / each);

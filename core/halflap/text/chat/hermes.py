@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from halflap.events import ChatEvent, Reasoning, Text, ToolCall
-from halflap.text.chat.template import ChatTemplate, Piece
+
+if TYPE_CHECKING:  # the template engine is loaded with the first chat
+    from halflap.text.chat.template import ChatTemplate, Piece
 
 THINK, THINK_END = "<think>", "</think>"
 CALL, CALL_END = "<tool_call>", "</tool_call>"
