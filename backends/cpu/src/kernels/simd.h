@@ -290,6 +290,12 @@ HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   return each([=](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
 }
+HALFLAP_INLINE Lanes from_bytes(const uint8_t *p) {
+  const int8x16_t q = vld1q_s8(reinterpret_cast<const int8_t *>(p));
+  const int16x8_t low = vmovl_s8(vget_low_s8(q)), high = vmovl_high_s8(q);
+  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_high_s16(low)),
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_high_s16(high))}};
+}
 HALFLAP_INLINE Ints zero_ints() {
   return each_int([](int) { return vdupq_n_s32(0); });
 }
@@ -332,10 +338,7 @@ struct Ints {
 
 // a · b + c, rounded once. Without the instruction: the product is exact in double; its sum with c is rounded to odd
 // there, so that rounding once more, to float, gives what one rounding would.
-HALFLAP_INLINE float fused(float a, float b, float c) {
-#if defined(__FP_FAST_FMAF)
-  return __builtin_fmaf(a, b, c);
-#else
+inline float fused(float a, float b, float c) {
   const double product = static_cast<double>(a) * static_cast<double>(b), addend = static_cast<double>(c);
   const double sum = product + addend, part = sum - product;
   const double lost = (product - (sum - part)) + (addend - part);
@@ -346,7 +349,6 @@ HALFLAP_INLINE float fused(float a, float b, float c) {
   double odd;
   memcpy(&odd, &bits, 8);
   return static_cast<float>(odd);
-#endif
 }
 
 template <class F>
@@ -385,7 +387,21 @@ HALFLAP_INLINE Lanes div(Lanes a, Lanes b) {
   return each([&](int i) { return a.v[i] / b.v[i]; });
 }
 HALFLAP_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
-  return each([&](int i) { return fused(a.v[i], b.v[i], c.v[i]); });
+#if defined(__FP_FAST_FMAF)
+  return each([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
+#else
+  // The sum in double may be rounded twice unless it lies half way between two floats, or is too small for a normal one.
+  double sums[kLanes];
+  uint32_t parts[kLanes][2], doubtful = 0;
+  for (int i = 0; i < kLanes; i++) sums[i] = static_cast<double>(a.v[i]) * static_cast<double>(b.v[i]) + static_cast<double>(c.v[i]);
+  memcpy(parts, sums, sizeof sums);
+  for (int i = 0; i < kLanes; i++) {
+    const uint32_t low = parts[i][0] & 0x1fffffff, high = parts[i][1] & 0x7fffffff;
+    doubtful |= (low == 0x10000000) | (high - 1 < 0x38100000 - 1);
+  }
+  if (doubtful) return each([&](int i) { return fused(a.v[i], b.v[i], c.v[i]); });
+  return each([&](int i) { return static_cast<float>(sums[i]); });
+#endif
 }
 HALFLAP_INLINE Lanes greater(Lanes a, Lanes b) {
   return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
@@ -480,15 +496,19 @@ HALFLAP_INLINE float highest(Lanes x) {  // NaN lanes are passed over or not, bu
 }
 #else
 HALFLAP_INLINE float sum(Lanes a) {
+  float t[kLanes];
+  store(t, a);
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; i++) a.v[i] += a.v[i + half];
-  return a.v[0];
+    for (int i = 0; i < half; i++) t[i] += t[i + half];
+  return t[0];
 }
 
 HALFLAP_INLINE float highest(Lanes a) {
+  float t[kLanes];
+  store(t, a);
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; i++) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
-  return a.v[0];
+    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
 }
 #endif
 
