@@ -1,5 +1,7 @@
 // Matrix products of one barrier: cut into tasks of whole panels, claimed by the workers.
 #pragma once
+#include <algorithm>
+
 #include "../plan.h"
 
 namespace halflap::cpu {
@@ -67,8 +69,7 @@ inline void run_matmuls(const Run &run, const std::vector<MatmulJob> &jobs) {
   int64_t tasks = 0;
   for (const MatmulJob &job : jobs) ends.push_back(tasks += (job.task.rows + each - 1) / each);
   run.pool.run(tasks, run.threads, [&](int64_t i, int worker) {
-    size_t j = 0;
-    while (i >= ends[j]) j++;
+    const size_t j = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
     MatmulTask task = jobs[j].task;
     const int64_t from = (i - (j ? ends[j - 1] : 0)) * each;
     task.weight += from * task.row_bytes;
