@@ -29,6 +29,11 @@ const Kernels &kernels();
 namespace avx2 {
 const Kernels &kernels();
 }
+#if defined(HALFLAP_HAVE_AVXVNNI)
+namespace avx2vnni {
+const Kernels &kernels();
+}
+#endif
 namespace avx512 {
 const Kernels &kernels();
 }
@@ -56,6 +61,10 @@ const Kernels &kernels();
 namespace {
 
 #if defined(HALFLAP_HAVE_X86)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
 bool has_avx512vnni() {
   return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
@@ -91,10 +100,10 @@ constexpr Set kSets[] = {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("avx512vl");
      }},
-    {"avx2", avx2::kernels,
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-     }},
+#if defined(HALFLAP_HAVE_AVXVNNI)
+    {"avx2vnni", avx2vnni::kernels, [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); }},
+#endif
+    {"avx2", avx2::kernels, has_avx2},
 #endif
 #if defined(HALFLAP_HAVE_ARM)
     {"i8mm", i8mm::kernels, [] { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }},

@@ -16,7 +16,7 @@ const Kernels &kernels();
 
 inline std::vector<const halflap::cpu::Kernels *> sets() {
   std::vector<const halflap::cpu::Kernels *> found;
-  for (const char *name : {"portable", "avx2", "avx512", "avx512vnni", "amx", "neon", "neondot", "i8mm"}) {
+  for (const char *name : {"portable", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", "neon", "neondot", "i8mm"}) {
     setenv("HALFLAP_CPU_ISA", name, 1);
     try {
       found.push_back(&halflap::cpu::choose_kernels());

@@ -10,7 +10,7 @@ import pytest
 from halflap.device.native import NativeBackend, NativeDevice
 
 ARM = ("portable", "neon", "neondot", "i8mm")
-X86 = ("portable", "avx2", "avx512", "avx512vnni", "amx")
+X86 = ("portable", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx")
 ISAS = ARM if platform.machine() == "aarch64" else X86
 
 

@@ -204,8 +204,12 @@ HALFLAP_INLINE Ints load_ints(const int32_t *p) {
 }
 HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
   const __m256i *w = static_cast<const __m256i *>(a);
+#if defined(__AVXVNNI__)
+  return {_mm256_dpwssd_avx_epi32(c.a, _mm256_loadu_si256(w), b.a), _mm256_dpwssd_avx_epi32(c.b, _mm256_loadu_si256(w + 1), b.b)};
+#else
   return {_mm256_add_epi32(c.a, _mm256_madd_epi16(_mm256_loadu_si256(w), b.a)),
           _mm256_add_epi32(c.b, _mm256_madd_epi16(_mm256_loadu_si256(w + 1), b.b))};
+#endif
 }
 HALFLAP_INLINE Ints splat_pair(const int16_t *p) {
   const __m256i pair = _mm256_set1_epi32(load32(p));

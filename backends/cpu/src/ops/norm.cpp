@@ -6,15 +6,15 @@ namespace halflap::cpu {
 namespace {
 
 struct RmsNorm : Call {
-  int x, weight, y, rounded;
-  int64_t groups, wide;
-  float eps;
+  Norm norm;
+  int y, rounded;
+  int64_t wide;
 
   void run(const Run &run) const override {
-    const float *w = weight < 0 ? nullptr : run.floats(weight);
-    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+    const float *weight = norm.weight < 0 ? nullptr : run.floats(norm.weight);
+    run.for_rows(run.rows(norm.x), wide, [&](int64_t t, int) {
       float *to = run.floats(y) + t * wide;
-      run.k.rms_norm(run.floats(x) + t * wide, w, to, groups, wide / groups, eps);
+      run.k.rms_norm(run.floats(norm.x) + t * wide, weight, to, norm.groups, wide / norm.groups, norm.eps);
       if (rounded >= 0) run.k.quantize(to, wide, run.chunks(rounded) + t * chunks(wide));
     });
   }
@@ -33,7 +33,7 @@ struct Quantize : Call {
 
 }  // namespace
 
-void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {
+Norm read_norm(const Graph &graph, const Node &node) {
   Reader in(graph, node, 1, 2, 1);
   const double eps = in.number("eps");
   const int64_t groups = in.integer("groups");
@@ -44,17 +44,19 @@ void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {
   const int64_t wide = width(in.value(in.input(0)));
   in.want(groups > 0 && wide % groups == 0, "groups", groups, wide);
   in.want_vector(in.input(1), wide / groups);
+  return {in.input(0), in.input(1), groups, static_cast<float>(eps)};
+}
+
+void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {
+  const Norm norm = read_norm(graph, node);
   if (!plan) return;
   auto call = std::make_unique<RmsNorm>();
-  call->x = in.input(0);
-  call->weight = in.input(1);
-  call->y = in.output();
-  call->rounded = plan->rounded_by_producer(in.output());
-  call->groups = groups;
-  call->wide = wide;
-  call->eps = static_cast<float>(eps);
-  const int rounded = call->rounded;
-  plan->add(std::move(call), {in.input(0), in.input(1)}, {in.output(), rounded});
+  call->norm = norm;
+  call->y = node.outputs[0];
+  call->rounded = plan->rounded_by_producer(call->y);
+  call->wide = width(plan->value(norm.x));
+  const std::vector<int> writes{call->y, call->rounded};
+  plan->add(std::move(call), {norm.x, norm.weight}, writes);
 }
 
 void add_quantize(Plan &plan, int value, int rounded) {

@@ -34,6 +34,17 @@ void bind_take(const Graph &, const Node &, Plan *);
 void bind_route(const Graph &, const Node &, Plan *);
 void bind_moe(const Graph &, const Node &, Plan *);
 
+// A checked rms_norm; `groups` 0: none.
+struct Norm {
+  int x = -1, weight = -1;
+  int64_t groups = 0;
+  float eps = 0;
+};
+Norm read_norm(const Graph &graph, const Node &node);
+
+// A rope that norms its input on the way (q and k norms).
+void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *plan);
+
 // Linears that read the same value run as one call.
 void bind_linears(Plan &plan, const std::vector<const Node *> &nodes);
 

@@ -31,12 +31,18 @@ struct Rope : Call {
   int x, y, table;
   int64_t wide, head_dim, pairs;
   bool neighbours;
+  Norm norm;  // done first, in the same pass
 
   void run(const Run &run) const override {
+    const float *weight = norm.weight < 0 ? nullptr : run.floats(norm.weight);
     run.for_rows(run.step.tokens, wide, [&](int64_t t, int) {
-      const float *cos = run.floats(table) + t * 2 * pairs;
-      run.k.rope(run.floats(x) + t * wide, run.floats(y) + t * wide, wide / head_dim, head_dim, pairs, neighbours, cos,
-                 cos + pairs);
+      const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
+      float *to = run.floats(y) + t * wide;
+      if (norm.groups) {
+        run.k.rms_norm(from, weight, to, norm.groups, wide / norm.groups, norm.eps);
+        from = to;
+      }
+      run.k.rope(from, to, wide / head_dim, head_dim, pairs, neighbours, cos, cos + pairs);
     });
   }
 };
@@ -52,7 +58,9 @@ void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors,
   plan.add(std::move(call), {factors}, {buffer});
 }
 
-void bind_rope(const Graph &graph, const Node &node, Plan *plan) {
+void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, plan); }
+
+void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *plan) {
   Reader in(graph, node, 1, 2, 1);
   const int64_t head_dim = in.integer("head_dim");
   const std::vector<double> &frequencies = in.numbers("frequencies");
@@ -73,14 +81,16 @@ void bind_rope(const Graph &graph, const Node &node, Plan *plan) {
   if (!plan) return;
   const int table = plan->rotary(frequencies, in.input(1), magnitude);
   auto call = std::make_unique<Rope>();
-  call->x = in.input(0);
+  call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();
+  call->norm = norm;
   call->table = table;
   call->wide = width(x);
   call->head_dim = head_dim;
   call->pairs = pairs;
   call->neighbours = layout == "interleaved";
-  plan->add(std::move(call), {in.input(0), table}, {in.output()});
+  const int from = call->x;
+  plan->add(std::move(call), {from, norm.weight, table}, {in.output()});
 }
 
 }  // namespace halflap::cpu

@@ -37,12 +37,26 @@ void check_node(const Graph &graph, const Node &node) { find(node).bind(graph, n
 
 void bind_nodes(Plan &plan) {
   const std::vector<Node> &nodes = plan.graph.nodes;
+  std::vector<int> uses(plan.graph.values.size());
+  for (const Node &node : nodes)
+    for (int v : node.inputs)
+      if (v >= 0) uses[static_cast<size_t>(v)]++;
+  for (int v : plan.graph.outputs) uses[static_cast<size_t>(v)]++;
+  std::vector<const Node *> norm_of(plan.graph.values.size());  // by value that only one rope reads
+  for (const Node &node : nodes)
+    if (node.op == "rope" && uses[static_cast<size_t>(node.inputs[0])] == 1)
+      for (const Node &norm : nodes)
+        if (norm.op == "rms_norm" && norm.outputs[0] == node.inputs[0]) norm_of[static_cast<size_t>(norm.outputs[0])] = &norm;
   for (size_t i = 0; i < nodes.size(); i++) {
     if (nodes[i].op == "linear") {
       std::vector<const Node *> together{&nodes[i]};
       while (i + 1 < nodes.size() && nodes[i + 1].op == "linear" && nodes[i + 1].inputs[0] == nodes[i].inputs[0])
         together.push_back(&nodes[++i]);
       bind_linears(plan, together);
+    } else if (nodes[i].op == "rms_norm" && norm_of[static_cast<size_t>(nodes[i].outputs[0])]) {
+      continue;  // with its rope
+    } else if (const Node *norm = nodes[i].op == "rope" ? norm_of[static_cast<size_t>(nodes[i].inputs[0])] : nullptr) {
+      bind_rope_of(plan.graph, nodes[i], read_norm(plan.graph, *norm), &plan);
     } else {
       find(nodes[i]).bind(plan.graph, nodes[i], &plan);
     }
