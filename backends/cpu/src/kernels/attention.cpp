@@ -140,7 +140,7 @@ HALFLAP_INLINE void score(const Work &w, Keys keys, Ahead ahead, int64_t query, 
 }
 
 template <class Keys>
-HALFLAP_INLINE void score_all(const Work &w, Keys keys, Ahead ahead, int64_t start, int64_t block) {
+void score_all(const Work &w, Keys keys, Ahead ahead, int64_t start, int64_t block) {
   in_groups<kQueries>(0, w.queries, [&](int64_t q, auto count) {
     constexpr int kCount = decltype(count)::value;
     // The last query of a group sees the newest keys, the first one the oldest.
@@ -192,7 +192,7 @@ HALFLAP_INLINE void mix(const Work &w, Values values, Ahead ahead, int64_t query
 }
 
 template <class Values>
-HALFLAP_INLINE void mix_all(const Work &w, Values values, Ahead ahead, int64_t start, int64_t block) {
+void mix_all(const Work &w, Values values, Ahead ahead, int64_t start, int64_t block) {
   for (int64_t q = 0; q < w.queries;) {
     const Range seen = visible(w, q, start, kBlockTokens);
     int64_t end = q + 1;  // of the queries that see the same
@@ -218,58 +218,86 @@ HALFLAP_INLINE void with_type(KvType type, F f) {
   }
 }
 
-// One span to w.span. One group of queries reads K and V where they are stored, more of them share floats.
-template <KvType k_type, KvType v_type>
-void meet_span_of(const Work &w, int64_t span) {
-  const AttentionTask &t = w.t;
-  const int64_t start = span * kSpan;
-  const Range blocks = span_blocks(w, start);
-  const bool few = w.queries <= kQueries, aligned = t.v_head_dim % kKvBlock == 0 && t.v_column % kKvBlock == 0;
-  const Range next = span + 1 < t.last_span ? span_blocks(w, start + kSpan) : Range{0, 0};
-  const auto id = [&](int64_t b) { return t.blocks[(start - t.first_token) / kBlockTokens + b]; };
-  const Ahead nothing{reinterpret_cast<const uint8_t *>(w.q), 0};
-  for (int64_t b = blocks.from; b < blocks.to; b++) {
-    const StoredKeys<k_type> stored(t.layer, id(b), t.k_row);
-    const int64_t first = start + b * kBlockTokens;
-    if (few) {
-      const uint8_t *values = t.layer.v_codes(id(b), 0, t.v_column);
-      score_all(w, stored, Ahead{values, kv_codes(v_type, t.v_head_dim * kBlockTokens) / t.head_dim}, first, b);
+// A span of the task's keys, with what its two phases share.
+struct Span {
+  const Work &w;
+  int64_t start;  // position of its first key
+  Range blocks, next;  // that any query sees: of this span, and of the one that follows
+
+  Span(const Work &work, int64_t span)
+      : w(work),
+        start(span * kSpan),
+        blocks(span_blocks(w, start)),
+        next(span + 1 < w.t.last_span ? span_blocks(w, start + kSpan) : Range{0, 0}) {}
+
+  int64_t id(int64_t b) const { return w.t.blocks[(start - w.t.first_token) / kBlockTokens + b]; }
+  bool few() const { return w.queries <= kQueries; }
+  Ahead nothing() const { return {reinterpret_cast<const uint8_t *>(w.q), 0}; }
+  Ahead values_ahead(int64_t b) const {
+    const KvLayer &l = w.t.layer;
+    return {l.v_codes(id(b), 0, w.t.v_column), kv_codes(l.v_type, w.t.v_head_dim * kBlockTokens) / w.t.head_dim};
+  }
+  Ahead keys_ahead(int64_t b) const {
+    if (b < next.from || b >= next.to) return nothing();
+    const KvLayer &l = w.t.layer;
+    return {l.k(id(kSpanBlocks + b)) + kv_codes(l.k_type, w.t.k_row * kBlockTokens),
+            kv_codes(l.k_type, w.t.head_dim * kBlockTokens) / w.wide};
+  }
+};
+
+// Scores of a span. One group of queries reads K where it is stored, more of them share floats; so with V.
+template <KvType type>
+void score_span(const Span &s) {
+  const AttentionTask &t = s.w.t;
+  for (int64_t b = s.blocks.from; b < s.blocks.to; b++) {
+    const StoredKeys<type> stored(t.layer, s.id(b), t.k_row);
+    const int64_t first = s.start + b * kBlockTokens;
+    if (s.few()) {
+      score_all(s.w, stored, s.values_ahead(b), first, b);
       continue;
     }
     for (int64_t d = 0; d < t.head_dim; d++) {
       Lanes k0, k1;
       stored(d, k0, k1);
-      store(w.keys + d * kBlockTokens, k0);
-      store(w.keys + d * kBlockTokens + kLanes, k1);
+      store(s.w.keys + d * kBlockTokens, k0);
+      store(s.w.keys + d * kBlockTokens + kLanes, k1);
     }
-    score_all(w, FetchedKeys{w.keys}, nothing, first, b);
+    score_all(s.w, FetchedKeys{s.w.keys}, s.nothing(), first, b);
   }
+}
+
+template <KvType type>
+void mix_span(const Span &s) {
+  const AttentionTask &t = s.w.t;
+  const bool aligned = t.v_head_dim % kKvBlock == 0 && t.v_column % kKvBlock == 0;
+  for (int64_t b = s.blocks.from; b < s.blocks.to; b++) {
+    const int64_t first = s.start + b * kBlockTokens;
+    if (s.few() && aligned) {
+      mix_all(s.w, StoredValues<type>(t.layer, s.id(b), t.v_column), s.keys_ahead(b), first, b);
+      continue;
+    }
+    const int64_t filled = visible(s.w, s.w.queries - 1, first, kBlockTokens).to;
+    fetch_values<type>(t.layer, s.id(b), t.v_column, t.v_head_dim, filled, s.w.wide, s.w.values);
+    mix_all(s.w, FetchedValues{s.w.values, s.w.wide}, s.nothing(), first, b);
+  }
+}
+
+// One span to w.span.
+void meet_span(const Work &w, int64_t span) {
+  const Span s(w, span);
+  with_type(w.t.layer.k_type, [&](auto type) {
+    constexpr KvType kType = decltype(type)::value;
+    score_span<kType>(s);
+  });
   for (int64_t q = 0; q < w.queries; q++) {
-    const Range seen = visible(w, q, start, kSpan);
+    const Range seen = visible(w, q, s.start, kSpan);
     w.seen(w.span, q) = {-INFINITY, 0};
     memset(w.span + q * w.record, 0, static_cast<size_t>(w.wide) * 4);
     if (!seen.empty()) weigh(w, q, seen);
   }
-  for (int64_t b = blocks.from; b < blocks.to; b++) {
-    const int64_t first = start + b * kBlockTokens;
-    if (few && aligned) {
-      const StoredValues<v_type> stored(t.layer, id(b), t.v_column);
-      const bool more = next.from <= b && b < next.to;
-      const Ahead keys = more ? Ahead{StoredKeys<k_type>(t.layer, id(kSpanBlocks + b), t.k_row).codes,
-                                      kv_codes(k_type, t.head_dim * kBlockTokens) / w.wide}
-                              : nothing;
-      mix_all(w, stored, keys, first, b);
-      continue;
-    }
-    const int64_t filled = visible(w, w.queries - 1, first, kBlockTokens).to;
-    fetch_values<v_type>(t.layer, id(b), t.v_column, t.v_head_dim, filled, w.wide, w.values);
-    mix_all(w, FetchedValues{w.values, w.wide}, nothing, first, b);
-  }
-}
-
-void meet_span(const Work &w, int64_t span) {
-  with_type(w.t.layer.k_type, [&](auto k) {
-    with_type(w.t.layer.v_type, [&](auto v) { meet_span_of<decltype(k)::value, decltype(v)::value>(w, span); });
+  with_type(w.t.layer.v_type, [&](auto type) {
+    constexpr KvType kType = decltype(type)::value;
+    mix_span<kType>(s);
   });
 }
 
