@@ -180,13 +180,15 @@ def shared_model(name: str) -> str:
     return str(target)
 
 
-def read_bandwidth(threads: int) -> float:
-    """Bytes per second that these threads read from memory, now."""
+def read_bandwidth(threads: int, *pages: str) -> float:
+    """Bytes per second that these threads read from memory, now; with "huge", from huge pages."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "read_bandwidth"
         source = Path(__file__).with_name("read_bandwidth.c")
         subprocess.run(["cc", "-O3", "-march=native", "-pthread", str(source), "-o", str(program)], check=True)
-        return float(subprocess.run([str(program), str(threads)], check=True, capture_output=True, text=True).stdout)
+        return float(
+            subprocess.run([str(program), str(threads), *pages], check=True, capture_output=True, text=True).stdout
+        )
 
 
 def bytes_per_token(path: str) -> float:
