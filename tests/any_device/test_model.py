@@ -273,11 +273,9 @@ def test_windows_free_blocks_and_answers_stay_right(shared: Path, device_name: s
         done = model.generate(ids, max_tokens=8, temperature=0)
         assert [t.id for t in done.tokens] == stored["greedy"].tolist()
         long = model.stream([(i * 7) % 300 + 5 for i in range(400)], max_tokens=60, ignore_eos=True)
-        for event in long:
-            if isinstance(event, Text):
-                used = model.metrics.blocks_used
-                assert used["window"] < used["kv"]
-                break
+        # Blocks leave with the step that no longer needs them, which may come after the first event is seen here.
+        counts = (model.metrics.blocks_used for event in long if isinstance(event, Text))
+        assert any(used["window"] < used["kv"] for used in counts)
         long.cancel()
         assert drained(model)
 
