@@ -88,7 +88,8 @@ def load(
 
     report("file")
     file = loading.open_model(model, mmap=mmap)
-    loading.read_ahead(file)
+    if mmap:
+        loading.read_ahead(file)
     opened = []
     try:
         architecture = loading.open_architecture(file)
