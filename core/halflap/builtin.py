@@ -9,7 +9,32 @@ from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
-ARCHITECTURES = ("gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
+ARCHITECTURES = (
+    "cohere2",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "glm4",
+    "glm4moe",
+    "granite",
+    "llama",
+    "mistral3",
+    "olmo2",
+    "olmoe",
+    "phi3",
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen3moe",
+    "smollm3",
+    "starcoder2",
+)
+BY_OTHER_NAMES = {
+    "command-r": "command_r",
+    "granite_swa": "granite",
+    "granitemoe": "granite",
+}
+"""Names in files -> module, where they differ."""
 
 
 @hookimpl
@@ -19,8 +44,8 @@ def register_backends(register: Register) -> None:
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    for name in ARCHITECTURES:
-        register(name, f"halflap.architectures.{name}")
+    for name in (*ARCHITECTURES, *BY_OTHER_NAMES):
+        register(name, f"halflap.architectures.{BY_OTHER_NAMES.get(name, name)}")
 
 
 @hookimpl

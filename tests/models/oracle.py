@@ -15,9 +15,15 @@ from halflap.graph.ir import BLOCK_TOKENS
 from halflap.graph.step import GroupStep, Limits, Step
 
 CASES = (
+    "cohere-base",
+    "cohere2-base",
     "gemma-base",
     "gemma2-base",
     "gemma3-base",
+    "glm4-base",
+    "glm4moe-base",
+    "granite-base",
+    "granitemoe-base",
     "llama-base",
     "llama-bias",
     "llama-rope3",
@@ -27,11 +33,19 @@ CASES = (
     "ministral3-base",
     "mistral-base",
     "mixtral-base",
+    "olmo2-base",
+    "olmo3-base",
+    "olmoe-base",
+    "phi3-base",
+    "phi3-partial",
     "qwen2-base",
     "qwen2moe-base",
     "qwen3-base",
+    "qwen3-embed",
     "qwen3-yarn",
     "qwen3moe-base",
+    "smollm3-base",
+    "starcoder2-base",
 )
 QUANT_CASES = tuple(
     "BF16 F16 F32 IQ1_M IQ1_S IQ2_S IQ2_XS IQ2_XXS IQ3_S IQ3_XXS IQ4_NL IQ4_XS MXFP4 NVFP4 Q1_0 Q2_0 Q2_K Q3_K_M Q4_0 "
@@ -56,6 +70,8 @@ class OracleModel:
         # A quantised file is compared with exact activations and its own dequantised weights.
         strict = "logits_dequant" if "logits_dequant" in answers else "logits_hf"
         self.logits: npt.NDArray[np.float32] = answers[strict]
+        # An embedding model's answer is its last hidden state.
+        self.wanted = "hidden" if "pooled_hf" in answers else "logits"
         count = len(self.tokens) * sequences
         self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
         blocks = {group.name: self.per_sequence * sequences for group in self.graph.groups}
@@ -70,7 +86,7 @@ class OracleModel:
         parts, start = [], 0
         for size in chunks:
             step = self._step(start, start + size)
-            found = executable.run(self.device.begin(step), {}, ["logits"]).wait()["logits"]
+            found = executable.run(self.device.begin(step), {}, [self.wanted]).wait()[self.wanted]
             parts.append(found.reshape(self.sequences, size, -1))
             start += size
         executable.close()

@@ -70,6 +70,14 @@ class Keys:
             raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
         return tuple(i % value != value - 1 for i in range(layers))
 
+    def gating(self, default: str) -> str:
+        """How router logits become scores, by the file's number; see the op `route`."""
+        known = {1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
+        value = self.integer("expert_gating_func", 0)
+        if value and value not in known:
+            raise self._wrong("expert_gating_func", value, f"one of {list(known)}")
+        return known.get(value, default)
+
     def size(self, key: str, tensor: str, axis: int) -> int:
         """A dimension that older files state only through a tensor's shape."""
         if f"{self.architecture}.{key}" in self.metadata or tensor not in self.tensors:

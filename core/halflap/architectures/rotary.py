@@ -65,6 +65,7 @@ def read(keys: Keys, rotated: int, default_base: float = 10000.0) -> Rotary:
         return yarn(keys, rotated, base)
     if rule == "linear":
         return plain(rotated, base, keys.positive("rope.scaling.factor"))
-    if rule == "none":
-        return plain(rotated, base, keys.positive("rope.scale_linear", 1.0))
-    raise keys.refuse("rope scaling", rule, "'none', 'linear' or 'yarn' (llama3's comes as a tensor)")
+    if rule in ("none", "longrope"):  # longrope's factors come as tensors, as llama3's do
+        magnitude = keys.positive("rope.scaling.attn_factor", 1.0)
+        return Rotary(plain(rotated, base, keys.positive("rope.scale_linear", 1.0)).frequencies, magnitude)
+    raise keys.refuse("rope scaling", rule, "'none', 'linear', 'longrope' or 'yarn' (llama3's comes as a tensor)")

@@ -62,7 +62,7 @@ struct Range {
 // The keys that a query sees among `count` from position `start`, counted from there.
 HALFLAP_INLINE Range visible(const Work &w, int64_t query, int64_t start, int64_t count) {
   const int64_t index = w.index[query];
-  return {w.t.window ? most(0, index - w.t.window + 1 - start) : 0, least(count, index + 1 - start)};
+  return {most(0, oldest_seen(index, w.t.window, w.t.chunked) - start), least(count, index + 1 - start)};
 }
 
 // Blocks of a span that any query of the task sees.

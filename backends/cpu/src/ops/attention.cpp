@@ -13,6 +13,7 @@ struct Attention : Call {
   int records;         // the plan's buffer for split spans: (most_spans, heads, record)
   int64_t most_spans;  // of all tokens of a step that is split
   int64_t heads, kv_heads, head_dim, v_head_dim, window;
+  bool chunked;
   int group, layer;
   float scale, softcap;
 
@@ -56,6 +57,7 @@ struct Attention : Call {
     task.scale = scale;
     task.softcap = softcap;
     task.window = window;
+    task.chunked = chunked;
     task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
     task.first_span = tile.first_span;
     task.last_span = tile.last_span;
@@ -69,9 +71,9 @@ struct Attention : Call {
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < run.step.sequences; s++)
       for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once) {
-        const int64_t until = t + at_once < end ? t + at_once : end, oldest = run.step.index[t] - window + 1;
+        const int64_t until = t + at_once < end ? t + at_once : end;
         const int64_t first = run.step.groups[static_cast<size_t>(group)].first_token[s];
-        const int64_t from = std::max(first, window ? oldest : 0) / kSpan;
+        const int64_t from = std::max(first, oldest_seen(run.step.index[t], window, chunked)) / kSpan;
         tiles.push_back({s, t, until, from, run.step.index[until - 1] / kSpan + 1});
       }
     const int64_t count = static_cast<int64_t>(tiles.size());
@@ -134,7 +136,11 @@ void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
   call->softcap = static_cast<float>(in.number("softcap"));
   const std::string &group = in.text("group");
   const int64_t layer = in.integer("layer");
+  const std::string &kind = in.text("window_kind");
   in.no_more();
+  if (kind != "sliding" && kind != "chunked")
+    fail(HL_UNSUPPORTED, "window_kind of op attention: got '%.50s', want 'sliding' or 'chunked'", kind.c_str());
+  call->chunked = kind == "chunked";
 
   call->q = in.input(0);
   call->k = in.input(1);

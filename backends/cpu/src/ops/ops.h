@@ -20,6 +20,8 @@ using Bind = void (*)(const Graph &graph, const Node &node, Plan *plan);
 void bind_embed(const Graph &, const Node &, Plan *);
 void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
+void bind_layer_norm(const Graph &, const Node &, Plan *);
+void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
@@ -69,6 +71,7 @@ class Reader {
   void want_activation(int v) const;  // f32, not a weight
   void want_same_shape(int a, int b) const;
   void want_vector(int v, int64_t size) const;  // f32-able weight or value of one dimension; absent is fine
+  void want_vectors(int v, int64_t count, int64_t size) const;  // F32 weight of two dimensions; absent is fine
   void want_matrix(int v, size_t dims) const;   // a weight of a known storage type
 
  private:
@@ -79,6 +82,6 @@ class Reader {
   std::vector<const Attribute *> asked_;
 };
 
-Activation read_activation(Reader &reader);
+Activation read_activation(Reader &reader, bool gated);
 
 }  // namespace halflap::cpu
