@@ -18,6 +18,7 @@ ARCHITECTURES = (
     "glm4moe",
     "granite",
     "llama",
+    "llama4",
     "mistral3",
     "olmo2",
     "olmoe",
@@ -31,6 +32,7 @@ ARCHITECTURES = (
 )
 BY_OTHER_NAMES = {
     "command-r": "command_r",
+    "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
 }
