@@ -14,6 +14,7 @@ ARCHITECTURES = (
     "gemma",
     "gemma2",
     "gemma3",
+    "gemma4",
     "glm4",
     "glm4moe",
     "granite",

@@ -35,6 +35,14 @@ class Keys:
             raise self._wrong(key, value, f"an integer from {least} to {most}")
         return value
 
+    def integers(self, key: str, count: int, *, least: int = 0, most: int = 1 << 31) -> tuple[int, ...]:
+        """One for each of `count` layers; a file that states one number means it for all."""
+        value = self._get(key, REQUIRED)
+        listed = value if isinstance(value, list) else [value] * count
+        if len(listed) < count or not all(type(v) is int and least <= v <= most for v in listed):
+            raise self._wrong(key, value, f"an integer from {least} to {most}, or one for each of {count} layers")
+        return tuple(listed[:count])
+
     def number(self, key: str, default: Any = REQUIRED) -> float:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
