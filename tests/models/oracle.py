@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +13,7 @@ from halflap import loading
 from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device
 from halflap.graph.ir import BLOCK_TOKENS
+from halflap.graph.passes import split
 from halflap.graph.step import GroupStep, Limits, Step
 
 CASES = (
@@ -60,13 +62,15 @@ QUANT_CASES = tuple(
 
 
 class OracleModel:
-    """One oracle file on one device.
+    """One oracle file on one device, or on two with the cut in the middle of its segments.
 
     Args:
         sequences: how many copies of the prompt run side by side, in blocks of their own.
     """
 
-    def __init__(self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1) -> None:
+    def __init__(
+        self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1, second: Device | None = None
+    ) -> None:
         self.file = loading.open_model(path)
         self.architecture: Architecture = loading.open_architecture(self.file)
         self.graph, self.sequences = self.architecture.graph, sequences
@@ -81,25 +85,37 @@ class OracleModel:
         self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
         blocks = {group.name: self.per_sequence * sequences for group in self.graph.groups}
         self.limits = Limits(count, sequences, count, self.architecture.context, blocks, (kv_type, kv_type))
-        self.device = device
-        self.weights = device.pack(loading.weights_of(self.file), self.graph)
+        self.devices = [device] if second is None else [device, second]
+        half = len(self.graph.segments) // len(self.devices)
+        places = [int(second is not None and i >= half) for i, s in enumerate(self.graph.segments) for _ in s.nodes]
+        self.stages = split(self.graph, places)
+        weights = loading.weights_of(self.file)
+        self.weights = [self.devices[stage.device].pack(weights, stage.graph) for stage in self.stages]
 
     def run(self, chunks: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits (sequences, tokens, vocab) with the prompt fed in chunks of these sizes."""
-        state = self.device.state(self.graph.groups, self.limits)
-        executable = self.device.compile(self.graph, self.weights, state, self.limits)
+        machines = []
+        for stage, weights in zip(self.stages, self.weights, strict=True):
+            device = self.devices[stage.device]
+            state = device.state(stage.graph.groups, self.limits)
+            machines.append((stage, device, state, device.compile(stage.graph, weights, state, self.limits)))
         parts, start = [], 0
         for size in chunks:
-            step = self._step(start, start + size)
-            found = executable.run(self.device.begin(step), {}, [self.wanted]).wait()[self.wanted]
-            parts.append(found.reshape(self.sequences, size, -1))
+            step, values = self._step(start, start + size), {}
+            for stage, device, _, executable in machines:
+                given = {name: values[name] for name in stage.receives}
+                own = attrs.evolve(step, groups={g.name: step.groups[g.name] for g in stage.graph.groups})
+                values |= executable.run(device.begin(own), given, list(stage.sends)).wait()
+            parts.append(values[self.wanted].reshape(self.sequences, size, -1))
             start += size
-        executable.close()
-        state.close()
+        for _, _, state, executable in machines:
+            executable.close()
+            state.close()
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
-        self.weights.close()
+        for weights in self.weights:
+            weights.close()
         self.file.close()
 
     def _step(self, start: int, stop: int) -> Step:
