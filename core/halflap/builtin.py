@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import ops
+from halflap.graph import latent, ops
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
 ARCHITECTURES = (
     "cohere2",
+    "deepseek2",
     "gemma",
     "gemma2",
     "gemma3",
@@ -53,7 +54,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in ops.TABLE:
+    for op in (*ops.TABLE, *latent.TABLE):
         register(op.name, op)
 
 

@@ -19,6 +19,8 @@ from halflap.graph.step import GroupStep, Limits, Step
 CASES = (
     "cohere-base",
     "cohere2-base",
+    "deepseek2-lite",
+    "deepseek3-base",
     "gemma-base",
     "gemma2-base",
     "gemma3-base",

@@ -103,6 +103,7 @@ struct AttentionTask {
   int64_t heads;  // query heads per KV head
   int64_t head_dim;
   int64_t v_head_dim;
+  int64_t latent;         // leading elements of a query that meet the V row; the others meet K (0: all of them)
   const int32_t *index;   // (tokens) ascending positions
   const int32_t *blocks;  // block ids of the sequence
   int64_t first_token;    // position of the first token of blocks[0]

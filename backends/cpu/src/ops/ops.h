@@ -24,6 +24,7 @@ void bind_layer_norm(const Graph &, const Node &, Plan *);
 void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_latent_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
 void bind_activate(const Graph &, const Node &, Plan *);
@@ -35,6 +36,18 @@ void bind_position_scale(const Graph &, const Node &, Plan *);
 void bind_take(const Graph &, const Node &, Plan *);
 void bind_route(const Graph &, const Node &, Plan *);
 void bind_moe(const Graph &, const Node &, Plan *);
+
+// A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
+struct AttentionSpec {
+  int q = -1, k = -1, v = -1, sinks = -1, y = -1;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0, v_head_dim = 0;
+  int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
+  int64_t window = 0;
+  bool chunked = false;
+  int group = -1, layer = 0;
+  float scale = 1, softcap = 0;
+};
+void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
 
 // A checked rms_norm; `groups` 0: none.
 struct Norm {

@@ -17,6 +17,7 @@ def op_cases() -> Iterator[Case]:
     yield from _norms()
     yield from _rope()
     yield from _attention()
+    yield from _latent_attention()
     yield from _rows_and_routes()
 
 
@@ -147,6 +148,34 @@ def attend(
     operands = [row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim),
                 Operand("sinks", (heads,), "weight", "F32") if sinks else None]  # fmt: skip
     return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only)
+
+
+def _latent_attention() -> Iterator[Case]:
+    for heads, plain, rotated, rank, v_head_dim in (
+        (4, 8, 8, 16, 12),
+        (1, 5, 6, 7, 3),
+        (16, 32, 16, 64, 33),
+        (3, 16, 32, 96, 20),
+    ):
+        for kv in ("f16", "f32"):
+            variant = f"{heads}x{plain}+{rotated}-over-{rank}-to-{v_head_dim}-{kv}"
+            yield latent(variant, heads, plain, rotated, rank, v_head_dim, chunks=((33, 2), (1, 3), (2, 17)), kv=kv)
+    for kv in ("bf16", "q8_0", "q4_0"):
+        yield latent(f"stored-{kv}", 6, 16, 32, 64, 24, chunks=((33, 2), (1, 17), (2, 1)), kv=kv)
+    yield latent("long", 6, 16, 8, 32, 24, chunks=(*[(60, 1)] * 5, (1, 3)), kv="f16")
+    yield latent("read-only", 4, 8, 8, 16, 12, chunks=((33, 2), (1, 17)), read_only=True)
+
+
+def latent(
+    variant: str, heads: int, plain: int, rotated: int, rank: int, v_head_dim: int, *, chunks: Chunks, **facts: Any
+) -> Case:
+    """A case of `latent_attention`."""
+    given = {"heads": heads, "plain_dim": plain, "rotated_dim": rotated, "rank": rank, "v_head_dim": v_head_dim,
+             "scale": (plain + rotated) ** -0.5}  # fmt: skip
+    operands = (row("q", heads * (plain + rotated)), row("key", rotated), row("latent", rank),
+                Operand("k_up", (heads, rank, plain), "weight", "F32"),
+                Operand("v_up", (heads, v_head_dim, rank), "weight", "F32"))  # fmt: skip
+    return case("latent_attention", variant, *operands, attributes=given, chunks=chunks, **facts)
 
 
 def _rows_and_routes() -> Iterator[Case]:
