@@ -229,7 +229,7 @@ def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     if not 0 < used <= groups_used * size:
         raise mismatch("route", f"{used} experts used of {groups_used * size}", "at least one, at most all")
     for value in given:
-        if value is not None and value.shape != (experts,):
+        if value is not None and value.shape not in ((experts,), (1, experts)):
             raise mismatch("route", shown(value), f"shape [{experts}]")
     return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
 

@@ -250,7 +250,7 @@ def route(
     if normalize:
         weights = weights / weights.sum(axis=-1, keepdims=True)
     if scales is not None:
-        weights = weights * scales[ids]
+        weights = weights * scales.reshape(-1)[ids]
     return ids, weights * np.float32(scale)
 
 

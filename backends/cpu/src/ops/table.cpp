@@ -156,6 +156,7 @@ void Reader::want_vectors(int v, int64_t count, int64_t size) const {
 void Reader::want_vector(int v, int64_t size) const {
   if (v < 0) return;
   const Value &x = value(v);
+  if (x.dims.size() == 2 && x.dims[0] == 1) return want_vectors(v, 1, size);
   if (x.dims.size() != 1 || x.dims[0] != size)
     fail(HL_INVALID, "%.150s of op %s: got another shape, want [%lld]", x.name.c_str(), node_.op.c_str(),
          static_cast<long long>(size));
