@@ -161,6 +161,7 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
 int main() {
   for (const Kernels *k : sets()) {
     random_bits.seed(2);
+    printf("set %s\n", k->name);
     same_bits.begin_set(k->name);
     test_rows(*k);
     test_hadamard(*k);

@@ -35,6 +35,11 @@ struct alignas(64) TileChunk {
   float scale[kTileTokens];              // narrow: in the even lanes
 };
 
+// F16 and BF16 weights on AMX take float activations as tiles of bf16: for each group of 16 tokens and each 32 of K the upper
+// parts of precision, then the lower ones, each (16 pairs along K, tokens, 2). Up to 16 tokens lie without gaps.
+constexpr int64_t kHalfTile = 2 * 16 * kTileTokens * 2;  // most elements of both parts
+inline int64_t half_tiles(int64_t width) { return (width + 31) / 32; }
+
 inline int64_t chunks(int64_t width) { return (width + kChunk - 1) / kChunk; }
 
 // Some rows of a weight times every token: y[t][r] = sum over k of weight[r][k] · x[t][k] + bias[r].
@@ -48,6 +53,7 @@ struct MatmulTask {
   const int32_t *gather;  // (tokens) rows of x to take, or null: 0, 1, 2 …
   int64_t tokens;
   const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, narrow if at most 8; or null
+  const uint16_t *halves; // (groups of 16 tokens, tiles along K) the same tokens, where the kernels have pack_halves
   const float *bias;      // (rows) or null
   float *y;               // (tokens, y_stride)
   int64_t y_stride;
@@ -146,6 +152,8 @@ struct Kernels {
   // Sixteen rows of Chunks (the last groups may have fewer) to one row of TileChunks; null where tiles are not used.
   void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y);
   int64_t tiles_from;  // tokens from which tiles are faster
+  // Up to sixteen rows of floats to tiles of bf16 with `columns` tokens; null where F16 and BF16 weights meet floats.
+  void (*pack_halves)(const float *const *rows, int64_t n_rows, int64_t columns, int64_t width, uint16_t *y);
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
   void (*glu)(Activation kind, const float *gate, const float *up, float *y, int64_t n);
