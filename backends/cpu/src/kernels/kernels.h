@@ -18,7 +18,7 @@ struct alignas(64) Chunk {
   int16_t sums32[8];     // of each 32 q
   int16_t sums16[16];    // of each 16 q
   int8_t q[kChunk];
-  int16_t wide[kChunk];  // q again, for int16 dot products
+  int16_t wide[kChunk];  // q again, where a set multiplies int16 pairs
 };
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
@@ -167,7 +167,8 @@ struct Kernels {
   void (*rope)(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, bool neighbours,
                const float *cos, const float *sin);
 
-  void (*store_kv)(const KvLayer &layer, int64_t block, int64_t place, const float *k, const float *v);
+  // `count` rows that follow each other in a block.
+  void (*store_kv)(const KvLayer &layer, int64_t block, int64_t place, int64_t count, const float *k, const float *v);
   void (*load_kv)(const KvLayer &layer, int64_t block, int64_t place, float *k, float *v);
   // All spans of a task, to its y.
   void (*attend)(const AttentionTask &task);
