@@ -1,4 +1,4 @@
-// attention: stores this step's K and V, then every (tile of tokens, KV head) is a task.
+// attention: stores this step's K and V unless K's rope did, then every (tile of tokens, KV head) is a task.
 #include "ops.h"
 
 namespace halflap::cpu {
@@ -11,19 +11,6 @@ int64_t split_tokens(int64_t kv_heads, int threads) { return threads == 1 ? 0 : 
 struct Attention : Call, AttentionSpec {
   int records;         // the plan's buffer for split spans: (most_spans, heads, record)
   int64_t most_spans;  // of all tokens of a step that is split
-
-  void store(const Run &run, const KvLayer &l) const {
-    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
-    for (int64_t s = 0; s < run.step.sequences; s++) {
-      const int64_t begin = run.step.seq_start[s], count = run.step.seq_start[s + 1] - begin;
-      run.for_rows(count, (l.k_width + l.v_width) * 4, [&](int64_t i, int) {
-        const int64_t local = run.step.index[begin + i] - g.first_token[s];
-        const int32_t block = g.blocks[g.table_start[s] + local / kBlockTokens];
-        run.k.store_kv(l, block, local % kBlockTokens, run.floats(k) + (begin + i) * l.k_width,
-                       run.floats(v) + (begin + i) * l.v_width);
-      });
-    }
-  }
 
   // Tokens of one sequence that are worked on together, and the spans of keys that they see.
   struct Tile {
@@ -62,7 +49,7 @@ struct Attention : Call, AttentionSpec {
   }
 
   void run(const Run &run) const override {
-    if (k >= 0) store(run, run.state.layer(group, layer));
+    if (k >= 0 && !stored) CacheWrite{k, v, group, layer}.run(run, [](int64_t, int64_t) {});
     const int64_t at_once = attention_tokens(heads / kv_heads);
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < run.step.sequences; s++)
@@ -120,6 +107,11 @@ struct Attention : Call, AttentionSpec {
 
 }  // namespace
 
+CacheWrite read_cache_write(const Graph &graph, const Node &node) {
+  Reader in(graph, node, 1, 4, 1);
+  return {in.input(1), in.input(2), graph.group(in.text("group")), static_cast<int>(in.integer("layer"))};
+}
+
 void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   auto call = std::make_unique<Attention>();
   static_cast<AttentionSpec &>(*call) = spec;
@@ -128,13 +120,17 @@ void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   if (plan->limits.context) most = std::min(most, plan->limits.context);
   call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
   call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
-  const std::vector<int> reads{call->q, call->k, call->v, call->sinks}, writes{call->y, call->records};
+  const int key = spec.stored ? -1 : spec.k, value = spec.stored ? -1 : spec.v;
+  const std::vector<int> reads{call->q, key, value, call->sinks}, writes{call->y, call->records};
   plan->add(std::move(call), reads, writes);
 }
 
-void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
+void bind_attention(const Graph &graph, const Node &node, Plan *plan) { bind_attention_of(graph, node, false, plan); }
+
+void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *plan) {
   Reader in(graph, node, 1, 4, 1);
   AttentionSpec spec;
+  spec.stored = stored;
   spec.heads = in.integer("heads");
   spec.kv_heads = in.integer("kv_heads");
   spec.head_dim = in.integer("head_dim");

@@ -12,7 +12,7 @@ namespace {
 // y[t][h] = matrix[h] times the leading elements of x[t][h]; what follows them is copied behind the products.
 struct PerHead : Call {
   int x, weight, y;    // (T, heads, width + tail), (heads, rows, width), (T, heads, rows + tail)
-  int rounded, tiles;  // the plan's buffers, or -1
+  int rounded, packed;  // the plan's buffers, or -1
   Type type;
   int64_t heads, rows, width, tail;
 
@@ -38,7 +38,7 @@ struct PerHead : Call {
       task.y_stride = heads * to;
       jobs.push_back({type, task});
     }
-    if (tiles >= 0) pack_tiles(run, jobs, 1, reinterpret_cast<TileChunk *>(run.bytes(tiles)));
+    if (packed >= 0) pack_activations(run, jobs, 1, run.bytes(packed));
     run_matmuls(run, jobs);
   }
 };
@@ -57,9 +57,10 @@ void add_per_head(Plan *plan, int x, int weight, int y, int64_t tail) {
   const int64_t most = plan->limits.tokens * call->heads;
   const bool rounds = is_quantised(call->type);
   call->rounded = rounds ? plan->buffer(most * chunks(call->width) * static_cast<int64_t>(sizeof(Chunk))) : -1;
-  call->tiles = rounds && plan->tiles ? plan->buffer(tile_bytes(most, call->heads, call->width)) : -1;
+  const int64_t bytes = packed_bytes(*plan, {call->type}, most, call->heads, call->width);
+  call->packed = bytes ? plan->buffer(bytes) : -1;
   plan->need_worker(kMatmulScratch);
-  const std::vector<int> writes{y, call->rounded, call->tiles};
+  const std::vector<int> writes{y, call->rounded, call->packed};
   plan->add(std::move(call), {x}, writes);
 }
 

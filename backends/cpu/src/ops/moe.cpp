@@ -83,7 +83,7 @@ struct Route : Call {
 struct Moe : Call {
   int x, ids, weights, gate, up, down, gate_bias, up_bias, down_bias, y;
   int rounded;         // Chunks of x, or -1
-  int hidden, hidden_up, hidden_rounded, parts, source, tiles;  // the plan's buffers
+  int hidden, hidden_up, hidden_rounded, parts, source, packed;  // the plan's buffers
   Activation activation;
   float limit;
   bool weigh_input;
@@ -140,8 +140,7 @@ struct Moe : Call {
         jobs.push_back({type, t});
       }
     }
-    TileChunk *packed = tiles < 0 ? nullptr : reinterpret_cast<TileChunk *>(run.bytes(tiles));
-    if (packed && rounded >= 0) pack_tiles(run, jobs, gate < 0 ? 1 : 2, packed);
+    if (packed >= 0) pack_activations(run, jobs, gate < 0 ? 1 : 2, run.bytes(packed));
     run_matmuls(run, jobs);
 
     run.for_rows(pairs, inner, [&](int64_t i, int) {
@@ -170,7 +169,7 @@ struct Moe : Call {
       t.y = run.floats(parts) + from * wide;
       jobs.push_back({out_type, t});
     }
-    if (packed && hidden_rounded >= 0) pack_tiles(run, jobs, 1, packed);
+    if (packed >= 0) pack_activations(run, jobs, 1, run.bytes(packed));
     run_matmuls(run, jobs);
 
     run.for_rows(tokens, wide * used, [&](int64_t t, int) {  // in router order
@@ -293,11 +292,12 @@ void bind_moe(const Graph &graph, const Node &node, Plan *plan) {
   call->parts = plan->buffer(pairs * call->wide * 4);
   call->source = plan->buffer(pairs * 8);
   const int64_t widest = std::max(call->wide, call->inner);
-  call->tiles = plan->tiles && (rounds || call->hidden_rounded >= 0) ? plan->buffer(tile_bytes(pairs, call->experts, widest)) : -1;
+  const int64_t bytes = packed_bytes(*plan, {call->in_type, call->up_type, call->out_type}, pairs, call->experts, widest);
+  call->packed = bytes ? plan->buffer(bytes) : -1;
   plan->need_worker(kMatmulScratch);
   const std::vector<int> reads{call->x, call->ids, call->weights, call->rounded, call->gate_bias, call->up_bias,
                                call->down_bias}, writes{
-      call->y, call->hidden, call->hidden_up, call->hidden_rounded, call->parts, call->source, call->tiles};
+      call->y, call->hidden, call->hidden_up, call->hidden_rounded, call->parts, call->source, call->packed};
   plan->add(std::move(call), reads, writes);
 }
 

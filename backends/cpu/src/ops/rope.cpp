@@ -31,18 +31,23 @@ struct Rope : Call {
   int x, y, table;
   int64_t wide, head_dim, pairs, offset;
   bool neighbours;
-  Norm norm;  // done first, in the same pass
+  Norm norm;         // done first, in the same pass
+  CacheWrite write;  // done last
+
+  void turn(const Run &run, int64_t t) const {
+    const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
+    float *to = run.floats(y) + t * wide;
+    if (norm.groups) {
+      run.k.rms_norm(from, norm.weight < 0 ? nullptr : run.floats(norm.weight), to, norm.groups, wide / norm.groups, norm.eps);
+      from = to;
+    }
+    run.k.rope(from, to, wide / head_dim, head_dim, pairs, offset, neighbours, cos, cos + pairs);
+  }
 
   void run(const Run &run) const override {
-    const float *weight = norm.weight < 0 ? nullptr : run.floats(norm.weight);
-    run.for_rows(run.step.tokens, wide, [&](int64_t t, int) {
-      const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
-      float *to = run.floats(y) + t * wide;
-      if (norm.groups) {
-        run.k.rms_norm(from, weight, to, norm.groups, wide / norm.groups, norm.eps);
-        from = to;
-      }
-      run.k.rope(from, to, wide / head_dim, head_dim, pairs, offset, neighbours, cos, cos + pairs);
+    if (write.k < 0) return run.for_rows(run.step.tokens, wide, [&](int64_t t, int) { turn(run, t); });
+    write.run(run, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; t++) turn(run, t);
     });
   }
 };
@@ -58,9 +63,9 @@ void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors,
   plan.add(std::move(call), {factors}, {buffer});
 }
 
-void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, plan); }
+void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, {}, plan); }
 
-void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *plan) {
+void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const CacheWrite &write, Plan *plan) {
   Reader in(graph, node, 1, 2, 1);
   const int64_t head_dim = in.integer("head_dim");
   const std::vector<double> &frequencies = in.numbers("frequencies");
@@ -86,6 +91,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *
   call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();
   call->norm = norm;
+  call->write = write;
   call->table = table;
   call->wide = width(x);
   call->head_dim = head_dim;
@@ -93,7 +99,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *
   call->offset = offset;
   call->neighbours = layout == "interleaved";
   const int from = call->x;
-  plan->add(std::move(call), {from, norm.weight, table}, {in.output()});
+  plan->add(std::move(call), {from, norm.weight, table, write.v}, {in.output()});
 }
 
 }  // namespace halflap::cpu

@@ -35,6 +35,20 @@ const Entry &find(const Node &node) {
 
 }  // namespace
 
+// The attention that stores this rope's result as K, if it can be stored at once: V is made by then, and no other attention
+// comes between; else the number of nodes.
+static size_t stores_next(const std::vector<Node> &nodes, size_t rope) {
+  for (size_t i = rope + 1; i < nodes.size(); i++) {
+    if (nodes[i].op != "attention") continue;
+    if (nodes[i].inputs.size() < 3 || nodes[i].inputs[1] != nodes[rope].outputs[0] || nodes[i].inputs[2] < 0) break;
+    for (size_t j = rope + 1; j < i; j++)
+      for (int made : nodes[j].outputs)
+        if (made == nodes[i].inputs[2]) return nodes.size();
+    return i;
+  }
+  return nodes.size();
+}
+
 void check_node(const Graph &graph, const Node &node) { find(node).bind(graph, node, nullptr); }
 
 void bind_nodes(Plan &plan) {
@@ -49,6 +63,7 @@ void bind_nodes(Plan &plan) {
     if (node.op == "rope" && uses[static_cast<size_t>(node.inputs[0])] == 1)
       for (const Node &norm : nodes)
         if (norm.op == "rms_norm" && norm.outputs[0] == node.inputs[0]) norm_of[static_cast<size_t>(norm.outputs[0])] = &norm;
+  std::vector<bool> stored(nodes.size());
   for (size_t i = 0; i < nodes.size(); i++) {
     if (nodes[i].op == "linear") {
       std::vector<const Node *> together{&nodes[i]};
@@ -57,8 +72,14 @@ void bind_nodes(Plan &plan) {
       bind_linears(plan, together);
     } else if (nodes[i].op == "rms_norm" && norm_of[static_cast<size_t>(nodes[i].outputs[0])]) {
       continue;  // with its rope
-    } else if (const Node *norm = nodes[i].op == "rope" ? norm_of[static_cast<size_t>(nodes[i].inputs[0])] : nullptr) {
-      bind_rope_of(plan.graph, nodes[i], read_norm(plan.graph, *norm), &plan);
+    } else if (nodes[i].op == "rope") {
+      const Node *norm = norm_of[static_cast<size_t>(nodes[i].inputs[0])];
+      const size_t reader = uses[static_cast<size_t>(nodes[i].outputs[0])] == 1 ? stores_next(nodes, i) : nodes.size();
+      if (reader < nodes.size()) stored[reader] = true;
+      bind_rope_of(plan.graph, nodes[i], norm ? read_norm(plan.graph, *norm) : Norm{},
+                   reader < nodes.size() ? read_cache_write(plan.graph, nodes[reader]) : CacheWrite{}, &plan);
+    } else if (nodes[i].op == "attention") {
+      bind_attention_of(plan.graph, nodes[i], stored[i], &plan);
     } else {
       find(nodes[i]).bind(plan.graph, nodes[i], &plan);
     }
