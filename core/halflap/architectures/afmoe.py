@@ -83,10 +83,12 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_q_norm.weight", (c.head_dim,)
         yield b + "attn_k_norm.weight", (c.head_dim,)
         yield b + "attn_gate.weight", (c.heads * c.v_head_dim, c.width)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         for name in ("post_attention_norm", "ffn_norm", "post_ffw_norm"):
             yield f"{b}{name}.weight", (c.width,)
         if i < c.dense_layers:
@@ -114,9 +116,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         b = f"blk.{i}."
         window = c.window if c.windowed[i] else 0
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
-        q = g.linear(h, g.weight(b + "attn_q.weight"))
-        k = g.linear(h, g.weight(b + "attn_k.weight"))
-        v = g.linear(h, g.weight(b + "attn_v.weight"))
+        q = g.linear(h, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(h, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(h, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         q = g.rms_norm(q, g.weight(b + "attn_q_norm.weight"), eps=c.eps, groups=c.heads)
         k = g.rms_norm(k, g.weight(b + "attn_k_norm.weight"), eps=c.eps, groups=c.kv_heads)
         if window:

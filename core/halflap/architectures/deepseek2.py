@@ -47,7 +47,8 @@ class Config:
     @classmethod
     def read(cls, keys: Keys) -> Config:
         # The last blocks only guess further tokens.
-        layers = keys.integer("block_count", least=1) - keys.integer("nextn_predict_layers", 0)
+        layers = keys.integer("block_count", least=1)
+        layers -= keys.integer("nextn_predict_layers", 0, most=layers - 1)
         groups = keys.integer("expert_group_count", 1, least=1)
         rotated = keys.integer("rope.dimension_count", least=2)
         key_dim = keys.integer("attention.key_length_mla", least=rotated + 1)
@@ -72,7 +73,7 @@ class Config:
             normalize_shares=keys.flag("expert_weights_norm", False),
             share_scale=keys.number("expert_weights_scale", 1.0),
             groups=groups,
-            group_best=1 if gating == "softmax" else 2,
+            group_best=1 if gating == "softmax" else min(2, max(1, keys.integer("expert_count", 0) // groups)),
             groups_used=keys.integer("expert_group_used_count", groups, least=1),
             heads=keys.integer("attention.head_count", least=1),
             q_rank=keys.integer("attention.q_lora_rank", 0),

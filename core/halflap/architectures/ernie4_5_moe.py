@@ -78,6 +78,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             yield f"{b}attn_{name}.weight", (rows, c.width)
             yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "ffn_norm.weight", (c.width,)
         if i < c.dense_layers or (i + 1) % c.expert_step:
             for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -117,7 +118,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x = g.take(x, rows)

@@ -63,9 +63,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_q_norm.weight", (c.head_dim,)
         yield b + "attn_k_norm.weight", (c.head_dim,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "post_attention_norm.weight", (c.width,)
         yield b + "post_ffw_norm.weight", (c.width,)
         for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -81,9 +83,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
         window = c.window if c.windowed[i] else 0
-        q = g.linear(x, g.weight(b + "attn_q.weight"))
-        k = g.linear(x, g.weight(b + "attn_k.weight"))
-        v = g.linear(x, g.weight(b + "attn_v.weight"))
+        q = g.linear(x, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(x, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(x, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         q = g.rms_norm(q, g.weight(b + "attn_q_norm.weight"), eps=c.eps, groups=c.heads)
         k = g.rms_norm(k, g.weight(b + "attn_k_norm.weight"), eps=c.eps, groups=c.kv_heads)
         if window or not c.window:
@@ -94,7 +96,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, window=window, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps))
         if i == c.layers - 1:
             x = g.take(x, rows)

@@ -58,6 +58,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_norm_2.bias?", (c.width,)
         yield b + "attn_qkv.weight", ((c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.v_head_dim, c.width)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         for name, rows, columns in (("up", c.ffn, c.width), ("down", c.width, c.ffn)):
             yield f"{b}ffn_{name}.weight", (rows, columns)
 
@@ -86,7 +87,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x, n = g.take(x, rows), g.take(n, rows)

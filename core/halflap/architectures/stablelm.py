@@ -66,6 +66,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_q_norm.weight?", (c.heads, c.head_dim)
         yield b + "attn_k_norm.weight?", (c.kv_heads, c.head_dim)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         if not c.parallel:
             yield b + "ffn_norm.weight", (c.width,)
             yield b + "ffn_norm.bias", (c.width,)
@@ -96,7 +97,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x, n = g.take(x, rows), g.take(n, rows)
