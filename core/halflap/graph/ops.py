@@ -151,7 +151,7 @@ def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> l
 
 
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    x, factors = inputs
+    x, *factors = inputs
     assert x is not None
     head_dim, pairs, offset = attributes["head_dim"], len(attributes["frequencies"]), attributes["offset"]
     if not isinstance(x.shape[-1], int) or x.shape[-1] % head_dim:
@@ -160,8 +160,9 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
         raise mismatch("rope", f"{pairs} pairs from element {offset}", f"pairs within {head_dim} elements")
     if attributes["layout"] not in ("interleaved", "half"):
         raise mismatch("rope", f"layout {attributes['layout']!r}", "'interleaved' or 'half'")
-    if factors is not None and factors.shape != (pairs,):
-        raise mismatch("rope", f"factors {shown(factors)}", f"shape [{pairs}]")
+    for value in factors:
+        if value is not None and value.shape != (pairs,):
+            raise mismatch("rope", f"factors {shown(value)}", f"shape [{pairs}]")
     return [("f32", x.shape)]
 
 
@@ -261,7 +262,7 @@ TABLE = (
     Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
-        ("x", "factors?"),
+        ("x", "factors?", "long_factors?"),
         _rope,
         {
             "head_dim": REQUIRED,
@@ -269,6 +270,7 @@ TABLE = (
             "layout": REQUIRED,  # "interleaved": pairs (2i, 2i+1); "half": pairs (i, i + rotated/2)
             "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
             "offset": 0,  # elements of each head that lie before the rotated ones
+            "long_from": 0,  # long_factors take the place of factors where the limits allow more context than this
         },
         context=True,
     ),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap.graph.ir import BLOCK_TOKENS
-from halflap.graph.step import Step
+from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -31,6 +31,7 @@ class Context(Protocol):
     """What an op may know beyond its inputs."""
 
     step: Step
+    limits: Limits
 
     def layer(self, group: str, layer: int) -> StateRows: ...
 
@@ -72,14 +73,21 @@ def rope(
     context: Context,
     x: F32,
     factors: F32 | None,
+    long_factors: F32 | None,
     *,
     head_dim: int,
     frequencies: tuple[float, ...],
     layout: str,
     magnitude: float,
     offset: int,
+    long_from: int,
 ) -> F32:
-    """Su et al. 2021. `factors` divide the frequencies (llama3's and longrope's tensors in the file)."""
+    """Su et al. 2021. Factors divide the frequencies (llama3's and longrope's tensors in the file).
+
+    Which of longrope's two tensors is fixed with the limits: it must not change while a sequence grows.
+    """
+    if long_factors is not None and (not context.limits.context or context.limits.context > long_from):
+        factors = long_factors
     pairs = len(frequencies)
     inverse = np.asarray(frequencies, np.float64)
     if factors is not None:

@@ -94,6 +94,10 @@ def _rope() -> Iterator[Case]:
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
         factors = Operand("factors", (12,), "weight", "F32", "positive")
         yield case("rope", f"{layout}-factors-magnitude", row("x", 96), factors, attributes=given, chunks=((33,),))
+        longer = Operand("long_factors", (12,), "weight", "F32", "positive")
+        for long_from in (0, 1 << 20):
+            yield case("rope", f"{layout}-long-from-{long_from}", row("x", 96), factors, longer,
+                       attributes={**given, "long_from": long_from}, chunks=((33,),))  # fmt: skip
         given = {"head_dim": 40, "layout": layout, "frequencies": frequencies(8), "offset": 17}
         yield case("rope", f"{layout}-offset", row("x", 120), None, attributes=given, chunks=((17,),))
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
