@@ -23,6 +23,7 @@ ARCHITECTURES = (
     "gemma4",
     "glm4",
     "glm4moe",
+    "gpt2",
     "gptneox",
     "granite",
     "hy_v3",

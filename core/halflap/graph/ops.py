@@ -104,6 +104,15 @@ def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     return [("f32", (*ids.shape, table.shape[1]))]
 
 
+def _add_positions(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, table = inputs
+    assert x is not None
+    assert table is not None
+    if len(table.shape) != 2 or x.shape != ("T", table.shape[1]):
+        raise mismatch("add_positions", f"{shown(x)} with {shown(table)}", "a row of the table for each token")
+    return [("f32", x.shape)]
+
+
 def _linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     x, weight, bias = inputs
     assert x is not None
@@ -256,6 +265,7 @@ def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[
 
 TABLE = (
     Op("embed", ("ids", "table"), _embed),
+    Op("add_positions", ("x", "table"), _add_positions, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),

@@ -40,6 +40,11 @@ def embed(ids: I32, table: F32) -> F32:
     return np.asarray(table[ids])
 
 
+def add_positions(context: Context, x: F32, table: F32) -> F32:
+    """Learned positions: the table's row of each token's index."""
+    return x + table[context.step.index]
+
+
 def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
     y = x @ weight.T
     return y if bias is None else y + bias
