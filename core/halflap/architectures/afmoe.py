@@ -88,7 +88,6 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_k_norm.weight", (c.head_dim,)
         yield b + "attn_gate.weight", (c.heads * c.v_head_dim, c.width)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
-        yield b + "attn_output.bias?", (c.width,)
         for name in ("post_attention_norm", "ffn_norm", "post_ffw_norm"):
             yield f"{b}{name}.weight", (c.width,)
         if i < c.dense_layers:
