@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import ops
+from halflap.graph import latent, ops
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
-ARCHITECTURES = ("gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
+ARCHITECTURES = (
+    "cohere2",
+    "deepseek2",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma4",
+    "glm4",
+    "glm4moe",
+    "granite",
+    "llama",
+    "llama4",
+    "mistral3",
+    "olmo2",
+    "olmoe",
+    "phi3",
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen3moe",
+    "smollm3",
+    "starcoder2",
+)
+BY_OTHER_NAMES = {
+    "command-r": "command_r",
+    "gpt-oss": "gpt_oss",
+    "granite_swa": "granite",
+    "granitemoe": "granite",
+}
+"""Names in files -> module, where they differ."""
 
 
 @hookimpl
@@ -19,13 +48,13 @@ def register_backends(register: Register) -> None:
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    for name in ARCHITECTURES:
-        register(name, f"halflap.architectures.{name}")
+    for name in (*ARCHITECTURES, *BY_OTHER_NAMES):
+        register(name, f"halflap.architectures.{BY_OTHER_NAMES.get(name, name)}")
 
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in ops.TABLE:
+    for op in (*ops.TABLE, *latent.TABLE):
         register(op.name, op)
 
 

@@ -45,7 +45,7 @@ void test_rows(const Kernels &k) {
     check([](double p, double q) { return p * q; });
     k.softcap(a.data(), 3, y.data(), n);
     check([](double p, double) { return 3 * std::tanh(p / 3); });
-    k.glu(Activation::silu, a.data(), b.data(), y.data(), n);
+    k.glu(Activation::silu, 0, a.data(), b.data(), y.data(), n);
     check([](double p, double q) { return p / (1 + std::exp(-p)) * q; });
     double squares = 0;
     for (float x : a) squares += static_cast<double>(x) * static_cast<double>(x);

@@ -109,6 +109,7 @@ struct AttentionTask {
   int64_t heads;  // query heads per KV head
   int64_t head_dim;
   int64_t v_head_dim;
+  int64_t latent;         // leading elements of a query that meet the V row; the others meet K (0: all of them)
   const int32_t *index;   // (tokens) ascending positions
   const int32_t *blocks;  // block ids of the sequence
   int64_t first_token;    // position of the first token of blocks[0]
@@ -118,6 +119,7 @@ struct AttentionTask {
   float scale;
   float softcap;       // 0: none
   int64_t window;      // 0: none
+  bool chunked;        // a window begins at a multiple of itself instead of that many tokens ago
   const float *sinks;  // (heads) or null
   int64_t first_span;  // spans [first_span, last_span) of kSpan keys, counted from position 0
   int64_t last_span;
@@ -125,6 +127,12 @@ struct AttentionTask {
 };
 constexpr int kSpan = 256;        // keys that share one softmax step
 constexpr int kQueryTile = 128;  // most queries (tokens · heads) of one task, unless one token has more heads
+
+// The first position that a token sees.
+inline int64_t oldest_seen(int64_t index, int64_t window, bool chunked) {
+  if (!window) return 0;
+  return chunked ? index / window * window : index < window ? 0 : index - window + 1;
+}
 
 inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -142,7 +150,8 @@ inline int64_t attention_scratch(int64_t heads, int64_t head_dim, int64_t v_head
   return round_up(kBlockTokens * (head_dim + round_up(v_head_dim, 16)) + queries * each, 16);
 }
 
-enum class Activation { silu, gelu_tanh, relu, sigmoid };
+// swiglu_oai: x · sigmoid(1.702 x), gating what goes with it plus one.
+enum class Activation { silu, gelu, gelu_tanh, relu, relu2, sigmoid, swiglu_oai };
 
 struct Kernels {
   const char *name;
@@ -155,16 +164,20 @@ struct Kernels {
   // Up to sixteen rows of floats to tiles of bf16 with `columns` tokens; null where F16 and BF16 weights meet floats.
   void (*pack_halves)(const float *const *rows, int64_t n_rows, int64_t columns, int64_t width, uint16_t *y);
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);
+  // weight and bias: null, or rows of `width` that lie `stride` apart for each group (0: one for all).
+  void (*layer_norm)(const float *x, const float *weight, int64_t weight_stride, const float *bias, int64_t bias_stride,
+                     float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
-  void (*glu)(Activation kind, const float *gate, const float *up, float *y, int64_t n);
+  // A limit above 0 caps the gate and clamps `up`.
+  void (*glu)(Activation kind, float limit, const float *gate, const float *up, float *y, int64_t n);
   void (*add)(const float *a, const float *b, float *y, int64_t n);
   void (*mul)(const float *a, const float *b, float *y, int64_t n);
   void (*scale)(const float *x, float factor, float *y, int64_t n);
   void (*shift)(const float *x, float amount, float *y, int64_t n);
   void (*accumulate)(const float *x, float factor, float *y, int64_t n);  // y += factor · x
   void (*softcap)(const float *x, float cap, float *y, int64_t n);
-  // cos, sin: (pairs); neighbours: pairs (2i, 2i+1), else (i, i + pairs).
-  void (*rope)(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, bool neighbours,
+  // cos, sin: (pairs); neighbours: pairs (2i, 2i+1), else (i, i + pairs); the first one begins `offset` into a head.
+  void (*rope)(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, int64_t offset, bool neighbours,
                const float *cos, const float *sin);
 
   // `count` rows that follow each other in a block.

@@ -21,6 +21,29 @@ static void rms_norm(const float *x, const float *weight, float *y, int64_t grou
   }
 }
 
+static void layer_norm(const float *x, const float *weight, int64_t weight_stride, const float *bias, int64_t bias_stride,
+                       float *y, int64_t groups, int64_t width, float eps) {
+  for (int64_t g = 0; g < groups; g++, x += width, y += width) {
+    Lanes total = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) { total = add(total, load_some(x + i, n)); });
+    const Lanes mean = splat(sum(total) / static_cast<float>(width));
+    Lanes squares = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      float centred[kLanes];
+      store(centred, sub(load_some(x + i, n), mean));
+      const Lanes v = load_some(centred, n);  // lanes past the row count as zero
+      squares = fma(v, v, squares);
+    });
+    const Lanes factor = splat(1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + eps));
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      Lanes v = mul(sub(load_some(x + i, n), mean), factor);
+      if (weight) v = mul(v, load_some(weight + g * weight_stride + i, n));
+      if (bias) v = add(v, load_some(bias + g * bias_stride + i, n));
+      store_some(y + i, v, n);
+    });
+  }
+}
+
 static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
   alignas(64) float padded[kChunk];
   if (n < kChunk) {
@@ -71,6 +94,7 @@ static void quantize(const float *x, int64_t width, Chunk *y) {
 
 void fill_norm(Kernels &k) {
   k.rms_norm = rms_norm;
+  k.layer_norm = layer_norm;
   k.quantize = quantize;
 }
 

@@ -20,8 +20,11 @@ using Bind = void (*)(const Graph &graph, const Node &node, Plan *plan);
 void bind_embed(const Graph &, const Node &, Plan *);
 void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
+void bind_layer_norm(const Graph &, const Node &, Plan *);
+void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_latent_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
 void bind_activate(const Graph &, const Node &, Plan *);
@@ -33,6 +36,19 @@ void bind_position_scale(const Graph &, const Node &, Plan *);
 void bind_take(const Graph &, const Node &, Plan *);
 void bind_route(const Graph &, const Node &, Plan *);
 void bind_moe(const Graph &, const Node &, Plan *);
+
+// A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
+struct AttentionSpec {
+  int q = -1, k = -1, v = -1, sinks = -1, y = -1;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0, v_head_dim = 0;
+  int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
+  int64_t window = 0;
+  bool chunked = false;
+  bool stored = false;  // K and V, by K's rope
+  int group = -1, layer = 0;
+  float scale = 1, softcap = 0;
+};
+void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
 
 // A checked rms_norm; `groups` 0: none.
 struct Norm {
@@ -105,6 +121,7 @@ class Reader {
   void want_activation(int v) const;  // f32, not a weight
   void want_same_shape(int a, int b) const;
   void want_vector(int v, int64_t size) const;  // f32-able weight or value of one dimension; absent is fine
+  void want_vectors(int v, int64_t count, int64_t size) const;  // F32 weight of two dimensions; absent is fine
   void want_matrix(int v, size_t dims) const;   // a weight of a known storage type
 
  private:
@@ -115,6 +132,6 @@ class Reader {
   std::vector<const Attribute *> asked_;
 };
 
-Activation read_activation(Reader &reader);
+Activation read_activation(Reader &reader, bool gated);
 
 }  // namespace halflap::cpu

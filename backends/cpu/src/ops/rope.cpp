@@ -29,7 +29,7 @@ struct Rotary : Call {
 
 struct Rope : Call {
   int x, y, table;
-  int64_t wide, head_dim, pairs;
+  int64_t wide, head_dim, pairs, offset;
   bool neighbours;
   Norm norm;         // done first, in the same pass
   CacheWrite write;  // done last
@@ -41,7 +41,7 @@ struct Rope : Call {
       run.k.rms_norm(from, norm.weight < 0 ? nullptr : run.floats(norm.weight), to, norm.groups, wide / norm.groups, norm.eps);
       from = to;
     }
-    run.k.rope(from, to, wide / head_dim, head_dim, pairs, neighbours, cos, cos + pairs);
+    run.k.rope(from, to, wide / head_dim, head_dim, pairs, offset, neighbours, cos, cos + pairs);
   }
 
   void run(const Run &run) const override {
@@ -71,6 +71,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   const std::vector<double> &frequencies = in.numbers("frequencies");
   const std::string &layout = in.text("layout");
   const double magnitude = in.number("magnitude");
+  const int64_t offset = in.integer("offset");
   in.no_more();
   in.want_activation(in.input(0));
   in.want_activation(in.output());
@@ -79,7 +80,8 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   const int64_t pairs = static_cast<int64_t>(frequencies.size());
   in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
   in.want(head_dim > 0 && width(x) % head_dim == 0, "head_dim", head_dim, width(x));
-  in.want(pairs > 0 && 2 * pairs <= head_dim, "pairs", pairs, head_dim / 2);
+  in.want(offset >= 0 && offset < head_dim, "offset", offset, head_dim - 2);
+  in.want(pairs > 0 && 2 * pairs <= head_dim - offset, "pairs", pairs, (head_dim - offset) / 2);
   if (layout != "interleaved" && layout != "half")
     fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
   in.want_vector(in.input(1), pairs);
@@ -94,6 +96,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   call->wide = width(x);
   call->head_dim = head_dim;
   call->pairs = pairs;
+  call->offset = offset;
   call->neighbours = layout == "interleaved";
   const int from = call->x;
   plan->add(std::move(call), {from, norm.weight, table, write.v}, {in.output()});

@@ -19,6 +19,8 @@ constexpr Entry kTable[] = {
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
     {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+    {"layer_norm", 1, bind_layer_norm}, {"columns", 1, bind_columns},
+    {"latent_attention", 1, bind_latent_attention},
 };
 
 const Entry &find(const Node &node) {
@@ -85,7 +87,7 @@ void bind_nodes(Plan &plan) {
 }
 
 int rounded_input(const Graph &graph, const Node &node) {
-  const size_t weight = node.op == "linear" ? 1 : node.op == "moe" ? 3 : 0;
+  const size_t weight = node.op == "linear" ? 1 : node.op == "moe" ? 4 : 0;
   if (weight == 0 || node.inputs.size() <= weight) return -1;
   return is_quantised(graph.values[static_cast<size_t>(node.inputs[weight])].type) ? node.inputs[0] : -1;
 }
@@ -162,6 +164,16 @@ void Reader::want_same_shape(int a, int b) const {
          value(b).name.c_str());
 }
 
+void Reader::want_vectors(int v, int64_t count, int64_t size) const {
+  if (v < 0) return;
+  const Value &x = value(v);
+  if (x.kind != HL_WEIGHT || x.dims.size() != 2 || x.dims[0] != count || x.dims[1] != size)
+    fail(HL_INVALID, "%.150s of op %s: got another shape, want a weight [%lld, %lld]", x.name.c_str(), node_.op.c_str(),
+         static_cast<long long>(count), static_cast<long long>(size));
+  if (x.type != Type::F32)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %.20s, want F32", x.name.c_str(), node_.op.c_str(), x.dtype.c_str());
+}
+
 void Reader::want_vector(int v, int64_t size) const {
   if (v < 0) return;
   const Value &x = value(v);
@@ -185,13 +197,16 @@ void Reader::want_matrix(int v, size_t dims) const {
          info(x.type).block);
 }
 
-Activation read_activation(Reader &reader) {
+Activation read_activation(Reader &reader, bool gated) {
   const std::string &name = reader.text("activation");
   if (name == "silu") return Activation::silu;
   if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "gelu") return Activation::gelu;
   if (name == "relu") return Activation::relu;
+  if (name == "relu2") return Activation::relu2;
   if (name == "sigmoid") return Activation::sigmoid;
-  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu_tanh', 'relu' or 'sigmoid'", name.c_str());
+  if (name == "swiglu_oai" && gated) return Activation::swiglu_oai;
+  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu', 'gelu_tanh', 'relu', 'relu2' or 'sigmoid'", name.c_str());
 }
 
 }  // namespace halflap::cpu
