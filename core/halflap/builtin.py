@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import ops
+from halflap.graph import ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
@@ -25,7 +25,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in ops.TABLE:
+    for op in (*ops.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

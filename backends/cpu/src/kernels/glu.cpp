@@ -5,7 +5,7 @@
 namespace halflap::cpu::HALFLAP_ISA {
 
 struct Silu {
-  static HALFLAP_INLINE Lanes of(Lanes x) { return div(x, add(splat(1.0f), exponential(sub(zero(), x)))); }
+  static HALFLAP_INLINE Lanes of(Lanes x) { return silu(x); }
 };
 
 struct GeluTanh {
@@ -22,6 +22,10 @@ struct Relu {
 
 struct Sigmoid {
   static HALFLAP_INLINE Lanes of(Lanes x) { return sigmoid(x); }
+};
+
+struct Softplus {
+  static HALFLAP_INLINE Lanes of(Lanes x) { return softplus(x); }
 };
 
 template <class A>
@@ -42,6 +46,7 @@ static void activate(Activation kind, const float *x, float *y, int64_t n) {
     case Activation::gelu_tanh: return apply<GeluTanh>(x, y, n);
     case Activation::relu: return apply<Relu>(x, y, n);
     case Activation::sigmoid: return apply<Sigmoid>(x, y, n);
+    case Activation::softplus: return apply<Softplus>(x, y, n);
   }
 }
 
@@ -51,6 +56,7 @@ static void glu(Activation kind, const float *gate, const float *up, float *y, i
     case Activation::gelu_tanh: return gate_with<GeluTanh>(gate, up, y, n);
     case Activation::relu: return gate_with<Relu>(gate, up, y, n);
     case Activation::sigmoid: return gate_with<Sigmoid>(gate, up, y, n);
+    case Activation::softplus: return gate_with<Softplus>(gate, up, y, n);
   }
 }
 

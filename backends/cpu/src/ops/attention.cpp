@@ -156,7 +156,8 @@ void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
   in.want(width(y) == call->heads * call->v_head_dim, "width of the result", width(y), call->heads * call->v_head_dim);
   in.want((call->k < 0) == (call->v < 0), "k and v given", call->k >= 0, call->v >= 0);
   call->group = graph.group(group);
-  if (call->group < 0) fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's", group.c_str());
+  if (call->group < 0 || graph.groups[static_cast<size_t>(call->group)].kind != HL_BLOCKS)
+    fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());
   const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(call->group)].layers;
   in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
   call->layer = static_cast<int>(layer);

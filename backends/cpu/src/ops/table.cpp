@@ -19,6 +19,8 @@ constexpr Entry kTable[] = {
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
     {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+    {"split", 1, bind_split},       {"l2_norm", 1, bind_l2_norm}, {"conv_state", 1, bind_conv_state},
+    {"delta_rule", 1, bind_delta_rule}, {"ssm_scan", 1, bind_ssm_scan},
 };
 
 const Entry &find(const Node &node) {
@@ -164,13 +166,38 @@ void Reader::want_matrix(int v, size_t dims) const {
          info(x.type).block);
 }
 
+void Reader::want_floats(int v, int64_t elements) const {
+  if (v < 0) return;
+  const Value &x = value(v);
+  if (x.dims.size() == 1) return want_vector(v, elements);
+  int64_t product = 1;
+  for (int64_t dim : x.dims) product *= dim;
+  want(x.kind == HL_WEIGHT && product == elements, x.name.c_str(), product, elements);
+  if (x.type != Type::F32)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %.20s, want F32", x.name.c_str(), node_.op.c_str(), x.dtype.c_str());
+}
+
+void Reader::want_slots(int64_t elements, int &group, int &layer) {
+  const std::string &name = text("group");
+  const int64_t place = integer("layer");
+  group = graph_.group(name);
+  if (group < 0 || graph_.groups[static_cast<size_t>(group)].kind != HL_SLOTS)
+    fail(HL_INVALID, "group of op %s: got '%.100s', want one of the graph's of slots", node_.op.c_str(), name.c_str());
+  const std::vector<Layer> &layers = graph_.groups[static_cast<size_t>(group)].layers;
+  want(place >= 0 && place < static_cast<int64_t>(layers.size()), "layer", place, static_cast<int64_t>(layers.size()) - 1);
+  layer = static_cast<int>(place);
+  want(layers[static_cast<size_t>(place)].k_width == elements, "elements of a slot", layers[static_cast<size_t>(place)].k_width,
+       elements);
+}
+
 Activation read_activation(Reader &reader) {
   const std::string &name = reader.text("activation");
   if (name == "silu") return Activation::silu;
   if (name == "gelu_tanh") return Activation::gelu_tanh;
   if (name == "relu") return Activation::relu;
   if (name == "sigmoid") return Activation::sigmoid;
-  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu_tanh', 'relu' or 'sigmoid'", name.c_str());
+  if (name == "softplus") return Activation::softplus;
+  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu_tanh', 'relu', 'sigmoid' or 'softplus'", name.c_str());
 }
 
 }  // namespace halflap::cpu
