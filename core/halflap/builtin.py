@@ -9,7 +9,8 @@ from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
-ARCHITECTURES = ("gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
+RECURRENT = ("falcon-h1", "granitehybrid", "lfm2", "lfm2moe", "mamba2", "qwen35", "qwen35moe", "qwen3next")
+ARCHITECTURES = (*RECURRENT, "gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 
 
 @hookimpl
@@ -20,7 +21,7 @@ def register_backends(register: Register) -> None:
 @hookimpl
 def register_architectures(register: Register) -> None:
     for name in ARCHITECTURES:
-        register(name, f"halflap.architectures.{name}")
+        register(name, f"halflap.architectures.{name.replace('-', '_')}")
 
 
 @hookimpl

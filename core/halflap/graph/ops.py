@@ -35,7 +35,7 @@ class Op:
         rule: shapes and dtypes of the results from those of the inputs; raises through `mismatch`.
         context: the definition takes the step and the state first (halflap.graph.reference.Context).
         definition: the numpy meaning as "module:function"; core's is the function of the same name in reference.py.
-        keeps: elements of f32 that the op keeps per sequence, from inputs and attributes; its layer is of a slots group.
+        keeps: elements of f32 kept per sequence, from inputs and attributes; the op's layer is of a slots group.
     """
 
     name: str

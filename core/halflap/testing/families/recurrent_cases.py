@@ -76,8 +76,9 @@ def scan(
     a = Operand("a", (width, state) if channels else (heads, 1), "weight", "F32", "negative")
     d = None if plain else Operand("d", (rates,) if channels else (heads, 1), "weight", "F32")
     bias = None if plain else Operand("dt_bias", (rates,), "weight", "F32")
-    return case("ssm_scan", variant, row("x", width), row("dt", rates), row("b", groups * state), row("c", groups * state),
-                a, d, bias, attributes={"heads": heads, "groups": groups}, chunks=CHUNKS, emit=EMIT)  # fmt: skip
+    gates = row("b", groups * state), row("c", groups * state)
+    return case("ssm_scan", variant, row("x", width), row("dt", rates), *gates, a, d, bias,
+                attributes={"heads": heads, "groups": groups}, chunks=CHUNKS, emit=EMIT)  # fmt: skip
 
 
 def _between(rng: Rng, low: int, high: int) -> int:
