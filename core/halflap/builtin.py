@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import latent, ops
+from halflap.graph import latent, ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
@@ -19,8 +19,12 @@ ARCHITECTURES = (
     "glm4",
     "glm4moe",
     "granite",
+    "granitehybrid",
+    "lfm2",
+    "lfm2moe",
     "llama",
     "llama4",
+    "mamba2",
     "mistral3",
     "olmo2",
     "olmoe",
@@ -28,12 +32,16 @@ ARCHITECTURES = (
     "qwen2",
     "qwen2moe",
     "qwen3",
+    "qwen35",
+    "qwen35moe",
     "qwen3moe",
+    "qwen3next",
     "smollm3",
     "starcoder2",
 )
 BY_OTHER_NAMES = {
     "command-r": "command_r",
+    "falcon-h1": "falcon_h1",
     "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
@@ -54,7 +62,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *latent.TABLE):
+    for op in (*ops.TABLE, *latent.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

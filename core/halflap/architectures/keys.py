@@ -25,6 +25,9 @@ class Keys:
     ) -> None:
         self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
 
+    def has(self, key: str) -> bool:
+        return f"{self.architecture}.{key}" in self.metadata
+
     def integer(self, key: str, default: Any = REQUIRED, *, least: int = 0, most: int = 1 << 31) -> int:
         value = self._get(key, default)
         if isinstance(value, Sequence) and not isinstance(value, str) and len(set(value)) == 1:
@@ -42,6 +45,14 @@ class Keys:
         if len(listed) < count or not all(type(v) is int and least <= v <= most for v in listed):
             raise self._wrong(key, value, f"an integer from {least} to {most}, or one for each of {count} layers")
         return tuple(listed[:count])
+
+    def gating(self, default: str) -> str:
+        """How a router's logits become shares, from llama.cpp's number for it."""
+        names = {0: default, 1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
+        value = self.integer("expert_gating_func", 0)
+        if value not in names:
+            raise self._wrong("expert_gating_func", value, f"one of {sorted(names)}")
+        return names[value]
 
     def number(self, key: str, default: Any = REQUIRED) -> float:
         value = self._get(key, default)
