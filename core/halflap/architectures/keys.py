@@ -46,14 +46,6 @@ class Keys:
             raise self._wrong(key, value, f"an integer from {least} to {most}, or one for each of {count} layers")
         return tuple(listed[:count])
 
-    def gating(self, default: str) -> str:
-        """How a router's logits become shares, from llama.cpp's number for it."""
-        names = {0: default, 1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
-        value = self.integer("expert_gating_func", 0)
-        if value not in names:
-            raise self._wrong("expert_gating_func", value, f"one of {sorted(names)}")
-        return names[value]
-
     def number(self, key: str, default: Any = REQUIRED) -> float:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
