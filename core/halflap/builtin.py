@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import latent, ops
+from halflap.graph import latent, ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
@@ -26,9 +26,13 @@ ARCHITECTURES = (
     "gpt2",
     "gptneox",
     "granite",
+    "granitehybrid",
     "hy_v3",
+    "lfm2",
+    "lfm2moe",
     "llama",
     "llama4",
+    "mamba2",
     "mistral3",
     "nemotron",
     "olmo2",
@@ -38,7 +42,10 @@ ARCHITECTURES = (
     "qwen2",
     "qwen2moe",
     "qwen3",
+    "qwen35",
+    "qwen35moe",
     "qwen3moe",
+    "qwen3next",
     "seed_oss",
     "smollm3",
     "stablelm",
@@ -48,6 +55,7 @@ BY_OTHER_NAMES = {
     "command-r": "command_r",
     "ernie4_5": "llama",
     "ernie4_5-moe": "ernie4_5_moe",
+    "falcon-h1": "falcon_h1",
     "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
@@ -72,7 +80,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *latent.TABLE):
+    for op in (*ops.TABLE, *latent.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

@@ -65,6 +65,8 @@ class Placed:
 
     Attributes:
         weights: packed form -> bytes; "in place" is the file's own mapping, "Q9_X as F16" what is converted.
+        state: bytes of KV blocks and slots.
+        slots: those of the slots among them: recurrent state, one slot per sequence.
         free: bytes the device had when the plan was made.
         stand_ins: weight type that the device lacks -> what it is converted to.
     """
@@ -77,6 +79,7 @@ class Placed:
     scratch: int
     free: int
     stand_ins: Mapping[str, str] = field(factory=dict)
+    slots: int = 0
 
     @property
     def total(self) -> int:
@@ -324,15 +327,16 @@ def _sized(
     stages = _stages(graph, nodes, instead)
     one = _limits(graph, ctx, ctx, wishes)
     single = [_placed(graph, i, device, stages, one) for i, device in enumerate(devices)]
-    state = sum(p.state for p in single)
+    growing = [p.state - p.slots for p in single]  # with the tokens kept; slots grow with the sequences only
+    state = sum(growing)
     if wishes.kv_bytes is not None:
         tokens = wishes.kv_bytes * ctx // max(state, 1)
         if tokens < BLOCK_TOKENS:
             raise PlanError("kv_bytes", got=wishes.kv_bytes, want=f"at least {state * BLOCK_TOKENS // ctx + 1}")
         ctx = min(ctx, tokens)
     else:
-        spare = min((p.free - p.total + p.state) / max(p.state, 1) for p in single if p.state) if state else 1
-        tokens = int(ctx * min(max(spare * POOL_SHARE, 1), SEQUENCES))
+        rooms = [(p.free - p.total + size) / size for p, size in zip(single, growing, strict=True) if size]
+        tokens = int(ctx * min(max(min(rooms, default=SEQUENCES) * POOL_SHARE, 1), SEQUENCES))
     limits = _limits(graph, ctx, max(tokens, ctx), wishes)
     placed = tuple(_placed(graph, i, device, stages, limits) for i, device in enumerate(devices))
     return Plan(
@@ -341,7 +345,7 @@ def _sized(
         placed=placed,
         ctx=ctx,
         kv_tokens=max(tokens, ctx),
-        kv_bytes=sum(p.state for p in placed),
+        kv_bytes=sum(p.state - p.slots for p in placed),
         kv_type=wishes.kv_type,
         kv_rotation=wishes.rotates,
         limits=limits,
@@ -355,10 +359,11 @@ def _limits(graph: Graph, ctx: int, tokens: int, wishes: Wishes) -> Limits:
     step = min(STEP_TOKENS, ctx)
     full = -(-tokens // BLOCK_TOKENS)
     blocks = {}
-    for group in graph.groups:
+    for group in (g for g in graph.groups if g.kind == "blocks"):
         per_sequence = window_blocks(group.window, step) if group.window else full
         blocks[group.name] = min(full, SEQUENCES * per_sequence)
-    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type)
+    slots = {group.name: SEQUENCES for group in graph.groups if group.kind == "slots"}
+    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type, slots=slots)
 
 
 def window_blocks(window: int, step_tokens: int) -> int:
@@ -393,7 +398,13 @@ def _placed(graph: Graph, index: int, device: Device, stages: Sequence[Stage], l
         scratch=max((r.scratch for r in reports), default=0),
         free=info.memory_free,
         stand_ins=replaced,
+        slots=max((_slot_bytes(device, stage.graph, limits) for stage in mine), default=0),
     )
+
+
+def _slot_bytes(device: Device, graph: Graph, limits: Limits) -> int:
+    groups = tuple(group for group in graph.groups if group.kind == "slots")
+    return device.estimate(Graph("slots", {}, (), (), groups), limits).state if groups else 0
 
 
 def _converted(graph: Graph, stage: Graph) -> Iterator[tuple[str, str, Graph]]:

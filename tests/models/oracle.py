@@ -14,9 +14,9 @@ from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device
 from halflap.graph.ir import BLOCK_TOKENS
 from halflap.graph.passes import split
-from halflap.graph.step import GroupStep, Limits, Step
+from halflap.graph.step import GroupStep, Limits, SlotStep, Step
 
-CASES = (
+CASES: tuple[str, ...] = (
     "cohere-base",
     "cohere2-base",
     "deepseek2-lite",
@@ -56,6 +56,17 @@ CASES = (
     "smollm3-base",
     "starcoder2-base",
 )
+RECURRENT_CASES = (
+    "falconh1-base",
+    "granitehybrid-base",
+    "lfm2-base",
+    "lfm2moe-base",
+    "mamba2-base",
+    "qwen35-dense",
+    "qwen35-moe",
+    "qwen3next-base",
+)
+CASES += RECURRENT_CASES
 EXTRA_CASES = tuple(
     "afmoe-base arcee-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base gpt2-base gptneox-base "
     "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base minimaxm2-base mistral4-base nemotron-base phi2-base "
@@ -96,8 +107,13 @@ class OracleModel:
         self.wanted = "hidden" if "pooled_hf" in answers else "logits"
         count = len(self.tokens) * sequences
         self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
-        blocks = {group.name: self.per_sequence * sequences for group in self.graph.groups}
-        self.limits = Limits(count, sequences, count, self.architecture.context, blocks, (kv_type, kv_type))
+        pools: dict[str, dict[str, int]] = {"blocks": {}, "slots": {}}
+        for group in self.graph.groups:
+            pools[group.kind][group.name] = sequences * (self.per_sequence if group.kind == "blocks" else 1)
+        self.limits = Limits(
+            count, sequences, count, self.architecture.context, pools["blocks"], (kv_type, kv_type),
+            slots=pools["slots"],
+        )  # fmt: skip
         self.devices = [device] if second is None else [device, second]
         half = len(self.graph.segments) // len(self.devices)
         places = [int(second is not None and i >= half) for i, s in enumerate(self.graph.segments) for _ in s.nodes]
@@ -117,7 +133,12 @@ class OracleModel:
             step, values = self._step(start, start + size), {}
             for stage, device, _, executable in machines:
                 given = {name: values[name] for name in stage.receives}
-                own = attrs.evolve(step, groups={g.name: step.groups[g.name] for g in stage.graph.groups})
+                names = {g.name for g in stage.graph.groups}
+                own = attrs.evolve(
+                    step,
+                    groups={name: group for name, group in step.groups.items() if name in names},
+                    slots={name: slots for name, slots in step.slots.items() if name in names},
+                )
                 values |= executable.run(device.begin(own), given, list(stage.sends)).wait()
             parts.append(values[self.wanted].reshape(self.sequences, size, -1))
             start += size
@@ -140,13 +161,16 @@ class OracleModel:
             np.zeros(s, np.int32),
             np.full(s, stop, np.int32),
         )
+        target = np.arange(s, dtype=np.int32)[::-1].copy()
+        slots = SlotStep(target if start else np.full(s, -1, np.int32), target, np.zeros((0, 2), np.int32))
         return Step(
             ids=np.tile(self.tokens[start:stop], s),
             index=index,
             position=index[None],
             seq_start=np.arange(s + 1, dtype=np.int32) * n,
             rows=np.arange(s * n, dtype=np.int32),
-            groups={g.name: group for g in self.graph.groups},
+            groups={g.name: group for g in self.graph.groups if g.kind == "blocks"},
+            slots={g.name: slots for g in self.graph.groups if g.kind == "slots"},
         )
 
 

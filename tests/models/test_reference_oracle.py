@@ -8,7 +8,7 @@ import pytest
 
 from halflap.architectures import gpt_oss
 from halflap.device.reference import ReferenceDevice
-from tests.models.oracle import CASES, EXTRA_CASES, OracleModel, error, oracle_file
+from tests.models.oracle import CASES, EXTRA_CASES, RECURRENT_CASES, OracleModel, error, oracle_file
 
 
 @pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
@@ -20,7 +20,7 @@ def test_logits_equal_the_oracle_however_the_prompt_is_fed(shared: Path, case: s
     model.close()
 
 
-@pytest.mark.parametrize("case", ["llama-base", "gemma3-base", "qwen2moe-base"])
+@pytest.mark.parametrize("case", ["llama-base", "gemma3-base", "qwen2moe-base", *RECURRENT_CASES])
 def test_sequences_side_by_side_do_not_disturb_each_other(shared: Path, case: str) -> None:
     model = OracleModel(oracle_file(shared, case), ReferenceDevice(), sequences=3)
     for found in model.run([5, len(model.tokens) - 5]):

@@ -154,21 +154,30 @@ int32_t state_new(hl_device *device, const hl_group *groups, int64_t n_groups, c
   });
 }
 
-const KvLayer &find_layer(const State &state, int32_t group, int32_t layer, int32_t block) {
+// The group, once it is known that it has this layer and this block or slot.
+const Group &find_group(const State &state, int32_t group, int32_t layer, int32_t block) {
   if (group < 0 || group >= static_cast<int32_t>(state.groups.size()))
     fail(HL_INVALID, "group: got %d, want 0 to %zu", group, state.groups.size() - 1);
   const Group &g = state.groups[static_cast<size_t>(group)];
   if (layer < 0 || layer >= static_cast<int32_t>(g.layers.size()))
     fail(HL_INVALID, "layer: got %d, want 0 to %zu", layer, g.layers.size() - 1);
-  if (block < 0 || block >= g.blocks)
-    fail(HL_INVALID, "block: got %d, want 0 to %lld", block, static_cast<long long>(g.blocks - 1));
-  return state.layer(group, layer);
+  const int64_t count = g.kind == HL_SLOTS ? g.slots : g.blocks;
+  if (block < 0 || block >= count)
+    fail(HL_INVALID, "block or slot: got %d, want 0 to %lld", block, static_cast<long long>(count - 1));
+  return g;
 }
 
 int32_t state_export(hl_state *state, int32_t group, int32_t layer, int32_t block, float *rows, hl_error *error) {
   return guard(error, [&] {
-    const KvLayer &l = find_layer(*need("state", state).state, group, layer, block);
+    const State &s = *need("state", state).state;
+    const bool slots = find_group(s, group, layer, block).kind == HL_SLOTS;
     need("rows", rows);
+    if (slots) {
+      const SlotLayer &l = s.slots(group, layer);
+      std::copy_n(l.row(block), l.elements, rows);
+      return;
+    }
+    const KvLayer &l = s.layer(group, layer);
     for (int64_t i = 0; i < kBlockTokens; i++, rows += l.k_width + l.v_width)
       state->device->kernels.load_kv(l, block, i, rows, rows + l.k_width);
   });
@@ -176,8 +185,15 @@ int32_t state_export(hl_state *state, int32_t group, int32_t layer, int32_t bloc
 
 int32_t state_import(hl_state *state, int32_t group, int32_t layer, int32_t block, const float *rows, hl_error *error) {
   return guard(error, [&] {
-    const KvLayer &l = find_layer(*need("state", state).state, group, layer, block);
+    const State &s = *need("state", state).state;
+    const bool slots = find_group(s, group, layer, block).kind == HL_SLOTS;
     need("rows", rows);
+    if (slots) {
+      const SlotLayer &l = s.slots(group, layer);
+      std::copy_n(rows, l.elements, l.row(block));
+      return;
+    }
+    const KvLayer &l = s.layer(group, layer);
     for (int64_t i = 0; i < kBlockTokens; i++, rows += l.k_width + l.v_width)
       state->device->kernels.store_kv(l, block, i, 1, rows, rows + l.k_width);
   });

@@ -67,7 +67,8 @@ Executable::Executable(std::shared_ptr<Device> device, Graph graph, std::shared_
   const std::vector<Group> &groups = plan_.graph.groups;
   for (size_t g = 0; g < groups.size(); g++) {
     const std::vector<Group> &have = state_->groups;
-    bool same = g < have.size() && have[g].name == groups[g].name && have[g].layers.size() == groups[g].layers.size();
+    bool same = g < have.size() && have[g].name == groups[g].name && have[g].layers.size() == groups[g].layers.size() &&
+                have[g].kind == groups[g].kind;
     for (size_t l = 0; same && l < groups[g].layers.size(); l++)
       same = have[g].layers[l].k_width == groups[g].layers[l].k_width && have[g].layers[l].v_width == groups[g].layers[l].v_width;
     if (!same) fail(HL_INVALID, "state: got other groups, want '%.100s' in place %zu", groups[g].name.c_str(), g);
@@ -112,6 +113,8 @@ void Executable::check_tensors(const char *what, const hl_tensor *tensors, int64
 
 void Executable::run(const hl_run &run) {
   const Step step = read_step(run.step, plan_.limits, *state_);
+  if (step.axes > 1 && step.axes < plan_.axes)
+    fail(HL_INVALID, "axes of the positions: got %lld, want 1 or at least %d", static_cast<long long>(step.axes), plan_.axes);
   check_tensors("inputs", run.inputs, run.n_inputs, step, false);
   check_tensors("fetches", run.fetches, run.n_fetches, step, true);
   Run context{device_->kernels, Pool::instance(), device_->threads, plan_.graph, step, *state_, buffers_,

@@ -4,6 +4,7 @@ namespace halflap::cpu {
 
 constexpr int64_t kMostValues = 1 << 20;
 constexpr int64_t kMostElements = int64_t{1} << 46;
+constexpr int64_t kMostSlotElements = 1 << 28;
 
 void check_struct(const char *what, int64_t got, size_t want) {
   if (got < static_cast<int64_t>(want))
@@ -80,17 +81,22 @@ std::vector<Group> read_groups(const hl_group *groups, int64_t n_groups) {
     const hl_group &from = at(groups, i);
     check_struct("hl_group", from.struct_size, sizeof from);
     check_count("layers", from.n_layers, from.layers);
-    Group group{std::string(view(from.name)), {}, from.window, from.blocks};
+    Group group{std::string(view(from.name)), {}, from.window, from.blocks, from.slots, from.kind};
+    if (from.kind != HL_BLOCKS && from.kind != HL_SLOTS)
+      fail(HL_UNSUPPORTED, "kind of group %.100s: got %d, want 0 or 1", group.name.c_str(), from.kind);
+    if (from.slots < 0 || from.slots > INT32_MAX)
+      fail(HL_INVALID, "group %.100s: got %lld slots, want them from 0", group.name.c_str(), static_cast<long long>(from.slots));
+    const int64_t widest = from.kind == HL_SLOTS ? kMostSlotElements : kMostValues;
     if (from.blocks < 0 || from.blocks > INT32_MAX || from.window < 0)
       fail(HL_INVALID, "group %.100s: got %lld blocks, window %lld, want both from 0", group.name.c_str(),
            static_cast<long long>(from.blocks), static_cast<long long>(from.window));
     for (int64_t l = 0; l < from.n_layers; l++) {
       const hl_layer &layer = at(from.layers, l);
       check_struct("hl_layer", layer.struct_size, sizeof layer);
-      if (layer.k_width < 0 || layer.v_width < 0 || layer.k_width > kMostValues || layer.v_width > kMostValues)
+      if (layer.k_width < 0 || layer.v_width < 0 || layer.k_width > widest || layer.v_width > widest)
         fail(HL_INVALID, "layer %lld of group %.100s: got widths %lld and %lld, want 0 to %lld", static_cast<long long>(l),
              group.name.c_str(), static_cast<long long>(layer.k_width), static_cast<long long>(layer.v_width),
-             static_cast<long long>(kMostValues));
+             static_cast<long long>(widest));
       group.layers.push_back({layer.k_width, layer.v_width});
     }
     read.push_back(group);

@@ -39,7 +39,7 @@ struct Node {
 };
 
 struct Layer {
-  int64_t k_width;
+  int64_t k_width;  // of a slots group: elements per slot
   int64_t v_width;
 };
 
@@ -48,6 +48,8 @@ struct Group {
   std::vector<Layer> layers;
   int64_t window;
   int64_t blocks;
+  int64_t slots;
+  int kind;  // HL_BLOCKS, HL_SLOTS
 };
 
 struct Graph {

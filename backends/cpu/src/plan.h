@@ -71,6 +71,7 @@ class Plan {
   int64_t scratch = 0;           // bytes, with every worker's share
   int64_t worker_bytes = 0;
   int64_t worker_offset = 0;
+  int axes = 1;  // most position axes that an op reads
 
   // -- for the ops, while planning ----------------------------------------------------------------------------------------
   const Value &value(int v) const { return graph.values[static_cast<size_t>(v)]; }
@@ -81,7 +82,7 @@ class Plan {
   // The rounded form of a value. `made_by_op`: the op that makes the value will fill it, else a call is added that does.
   int rounded(int v);
   int rounded_by_producer(int v);  // -1 if nobody wants it
-  int rotary(std::vector<double> frequencies, int factors, double magnitude);
+  int rotary(const std::vector<double> &frequencies, int factors, double magnitude, const std::vector<double> &axes);
 
  private:
   struct Life {
@@ -90,7 +91,7 @@ class Plan {
     int last = -1;
   };
   struct Rotary {
-    std::vector<double> frequencies;
+    std::vector<double> frequencies, axes;
     int factors;
     double magnitude;
     int buffer;

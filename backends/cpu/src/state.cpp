@@ -32,11 +32,16 @@ static KvLayer place(const Layer &layer, const Limits &limits) {
   return l;
 }
 
+static int64_t layer_bytes(const Group &group, const Layer &layer, const Limits &limits) {
+  if (group.kind == HL_SLOTS) return 4 * layer.k_width * group.slots;
+  return place(layer, limits).block_bytes * group.blocks;
+}
+
 int64_t state_bytes(const std::vector<Group> &groups, const Limits &limits) {
   int64_t total = 0;
   for (const Group &group : groups)
     for (const Layer &layer : group.layers) {
-      total += Allocator::counted(place(layer, limits).block_bytes * group.blocks);
+      total += Allocator::counted(layer_bytes(group, layer, limits));
       if (total > (int64_t{1} << 60)) fail_memory("state", total, probe_memory().free);
     }
   return total;
@@ -47,9 +52,14 @@ State::State(Allocator &memory, std::vector<Group> given, const Limits &limits) 
   if (total > free) fail_memory("state", total, free);
   for (const Group &group : groups) {
     layers.emplace_back();
+    slot_layers.emplace_back();
     for (const Layer &layer : group.layers) {
+      pools.emplace_back(memory, layer_bytes(group, layer, limits), "state");
+      if (group.kind == HL_SLOTS) {
+        slot_layers.back().push_back({reinterpret_cast<float *>(pools.back().data()), layer.k_width});
+        continue;
+      }
       KvLayer l = place(layer, limits);
-      pools.emplace_back(memory, l.block_bytes * group.blocks, "state");
       l.base = pools.back().data();
       layers.back().push_back(l);
     }

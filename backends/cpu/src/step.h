@@ -9,17 +9,22 @@ struct GroupStep {
   const int32_t *blocks;
   const int32_t *first_token;  // (S)
   const int32_t *length;       // (S)
+
+  const int32_t *slot_in, *slot_out;  // (S) of a slots group; slot_in -1: zero
+  const int32_t *emit;                // (n, 2) tokens ascending, and slots
+  std::vector<int64_t> emit_start;    // (S+1) which of them are in each sequence
 };
 
 struct Step {
   int64_t tokens, sequences, rows;
   const int32_t *ids;        // (T)
   const int32_t *index;      // (T)
-  const int32_t *position;   // (T) of the first axis
+  const int32_t *position;   // (axes, T)
   const int32_t *seq_start;  // (S+1)
   const int32_t *wanted;     // (R)
   std::vector<GroupStep> groups;
   std::vector<hl_copy> copies;
+  int64_t axes;
 };
 
 // Throws HL_INVALID where an index could lead a kernel out of bounds.

@@ -25,6 +25,9 @@ class Keys:
     ) -> None:
         self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
 
+    def has(self, key: str) -> bool:
+        return f"{self.architecture}.{key}" in self.metadata
+
     def integer(self, key: str, default: Any = REQUIRED, *, least: int = 0, most: int = 1 << 31) -> int:
         value = self._get(key, default)
         if isinstance(value, Sequence) and not isinstance(value, str) and len(set(value)) == 1:

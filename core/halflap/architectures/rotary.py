@@ -16,10 +16,12 @@ class Rotary:
     Attributes:
         frequencies: radians per position of each pair.
         magnitude: factor on the rotated dimensions.
+        axes: position axis of each pair; none: the first turns all.
     """
 
     frequencies: tuple[float, ...]
     magnitude: float = 1.0
+    axes: tuple[int, ...] = ()
 
 
 def plain(rotated: int, base: float, factor: float = 1.0) -> Rotary:
@@ -73,3 +75,13 @@ def read(keys: Keys, rotated: int, default_base: float = 10000.0, *, truncate: b
         magnitude = keys.positive("rope.scaling.attn_factor", 1.0)
         return Rotary(plain(rotated, base, keys.positive("rope.scale_linear", 1.0)).frequencies, magnitude)
     raise keys.refuse("rope scaling", rule, "'none', 'linear', 'longrope' or 'yarn' (llama3's comes as a tensor)")
+
+
+def interleaved_axes(keys: Keys, rotated: int) -> tuple[int, ...]:
+    """Interleaved M-RoPE: pairs take time, height, width in turn, height and width as often as their section says.
+
+    Raises:
+        ModelFormatError: `rope.dimension_sections` is no list of at least three numbers.
+    """
+    sections = keys.integers("rope.dimension_sections", 3)
+    return tuple(i % 3 if i % 3 and i < 3 * sections[i % 3] else 0 for i in range(rotated // 2))

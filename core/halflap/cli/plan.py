@@ -33,7 +33,9 @@ def command(model: str, save: Path | None, as_json: bool, **options: Any) -> Non
 def show(plan: Plan) -> None:
     """The plan as a table."""
     table = Table(box=None, pad_edge=False)
-    for column in ("device", "runs", "weights", "KV cache", "scratch", "total", "free"):
+    slots = any(placed.slots for placed in plan.placed)
+    columns = ("device", "runs", "weights", "KV cache", *(["slots"] if slots else []), "scratch", "total", "free")
+    for column in columns:
         table.add_column(column, justify="left" if column in ("device", "runs", "weights") else "right")
     for placed in plan.placed:
         weights = ", ".join(f"{common.size(n)} {form}" for form, n in placed.weights.items())
@@ -41,7 +43,8 @@ def show(plan: Plan) -> None:
             escape(placed.device),
             _ranges(placed.segments),
             weights,
-            common.size(placed.state),
+            common.size(placed.state - placed.slots),
+            *([common.size(placed.slots)] if slots else []),
             common.size(placed.scratch),
             common.size(placed.total),
             common.size(placed.free),

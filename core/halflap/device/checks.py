@@ -76,7 +76,13 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
         if count > most:
             raise invalid(device, f"step's {what}", count, f"at most {most}")
     _check_range(step.rows, 0, step.n_tokens, "wanted row", device)
+    slots = {group.name for group in groups if group.kind == "slots"}
+    if any(copy.group in slots for copy in step.copies):
+        raise invalid(device, "copy", "one in a slots group", "copies of blocks only")
     for group in groups:
+        if group.kind == "slots":
+            _check_slots(step, group.name, limits.slots[group.name], device)
+            continue
         table, pool = step.groups[group.name], limits.blocks[group.name]
         _check_range(table.blocks, 0, pool, f"block of group {group.name!r}", device)
         room = np.diff(table.table_start) * BLOCK_TOKENS
@@ -91,6 +97,28 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
             if copy.group == group.name:
                 ends = np.array([copy.source, copy.target], np.int32)
                 _check_range(ends, 0, pool, f"copied block of group {group.name!r}", device)
+
+
+def _check_slots(step: Step, name: str, pool: int, device: str) -> None:
+    """Every id in range; a slot is written once, and read by nobody but the sequence that writes it."""
+    slots, what = step.slots[name], f"slot of group {name!r}"
+    if slots.source.shape != (step.n_sequences,) or slots.target.shape != (step.n_sequences,):
+        raise invalid(device, f"{what}: sequences", len(slots.source), step.n_sequences)
+    _check_range(slots.source, -1, pool, what, device)
+    _check_range(slots.target, 0, pool, what, device)
+    emit = slots.emit.reshape(-1, 2)
+    _check_range(emit[:, 0], 0, step.n_tokens, f"{what}: token whose state is stored", device)
+    _check_range(emit[:, 1], 0, pool, what, device)
+    if np.any(np.diff(emit[:, 0]) < 0):
+        raise invalid(device, f"{what}: tokens whose state is stored", emit[:, 0].tolist(), "ascending ones")
+    writers = dict(zip(slots.target.tolist(), range(step.n_sequences), strict=True))
+    owners = np.searchsorted(step.seq_start, emit[:, 0], side="right") - 1
+    writers.update(zip(emit[:, 1].tolist(), owners.tolist(), strict=True))
+    if len(writers) < step.n_sequences + len(emit):
+        raise invalid(device, what, "a slot written twice", "each once in a step")
+    for sequence, source in enumerate(slots.source.tolist()):
+        if writers.get(source, sequence) != sequence:
+            raise invalid(device, what, f"{source}, which another sequence writes", "one of the sequence's own")
 
 
 def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: str) -> None:
@@ -108,6 +136,9 @@ def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: 
         if found != shape:
             raise invalid(device, f"input {name!r}", "none" if found is None else f"shape {list(found)}", list(shape))
     for node in graph.nodes():
+        axes = node.attributes.get("axes", ())
+        if axes and len(step.position) > 1:
+            _check_range(np.asarray(axes, np.int32), 0, len(step.position), "position axis", device)
         if node.op == "embed" and node.inputs[0] == "ids":
             rows = graph.values[node.inputs[1]].shape[0]
             assert isinstance(rows, int)

@@ -12,6 +12,7 @@ from halflap.graph.ir import Attribute, Graph, Node, StateGroup
 from halflap.graph.step import Limits
 
 KINDS = {"input": 0, "weight": 1, "result": 2}
+GROUP_KINDS = {"blocks": 0, "slots": 1}
 FREE_SIZES = {"T": -1, "S": -2, "R": -3}
 INT, FLOAT, STRING, FLOATS = range(4)
 
@@ -33,7 +34,11 @@ def fill_groups(groups: Sequence[StateGroup], limits: Limits | None, keep: list[
         keep.append(layers)
         slot.struct_size, slot.name = ffi.sizeof("hl_group"), text(group.name, keep)
         slot.layers, slot.n_layers, slot.window = layers, len(group.layers), group.window
-        slot.blocks = limits.blocks[group.name] if limits else 0
+        slot.kind = GROUP_KINDS[group.kind]
+        if limits and group.kind == "blocks":
+            slot.blocks = limits.blocks[group.name]
+        elif limits:
+            slot.slots = limits.slots[group.name]
     keep.append(array)
     return array
 

@@ -89,10 +89,15 @@ class Weights(Protocol):
 
 
 class State(Protocol):
-    """The pools behind state groups. A row block is canonical f32: (32, k width + v width) after rope."""
+    """The pools behind state groups. A row block is canonical f32: (32, k width + v width) after rope.
+
+    A slot is f32 too, in the order that the definition of its op gives it: (elements,).
+    """
 
     def export_block(self, group: str, layer: int, block: int) -> npt.NDArray[np.float32]: ...
     def import_block(self, group: str, layer: int, block: int, rows: npt.NDArray[np.float32]) -> None: ...
+    def export_slot(self, group: str, layer: int, slot: int) -> npt.NDArray[np.float32]: ...
+    def import_slot(self, group: str, layer: int, slot: int, values: npt.NDArray[np.float32]) -> None: ...
     def close(self) -> None: ...
 
 

@@ -224,6 +224,19 @@ class NativeState:
         pointer = ffi.from_buffer("float[]", rows)
         check(self._device.info.id, self._device.api.state_import, self.handle, index, layer, block, pointer)
 
+    def export_slot(self, group: str, layer: int, slot: int) -> npt.NDArray[np.float32]:
+        index, width = self._place(group, layer)
+        values = np.empty(width, np.float32)
+        pointer = ffi.from_buffer("float[]", values, require_writable=True)
+        check(self._device.info.id, self._device.api.state_export, self.handle, index, layer, slot, pointer)
+        return values
+
+    def import_slot(self, group: str, layer: int, slot: int, values: npt.NDArray[np.float32]) -> None:
+        index, width = self._place(group, layer)
+        values = np.ascontiguousarray(values, np.float32).reshape(width)
+        pointer = ffi.from_buffer("float[]", values)
+        check(self._device.info.id, self._device.api.state_import, self.handle, index, layer, slot, pointer)
+
     def _place(self, group: str, layer: int) -> tuple[int, int]:
         index = next(i for i, g in enumerate(self.groups) if g.name == group)
         width = self.groups[index].layers[layer]
@@ -263,8 +276,14 @@ class NativeStep:
         native.seq_start, native.rows = ints(step.seq_start), ints(step.rows)
         native.groups = groups = ffi.new("hl_group_step[]", max(len(names), 1))
         for slot, name in zip(groups, names, strict=False):
+            slot.struct_size = ffi.sizeof("hl_group_step")
+            if name in step.slots:
+                kept = step.slots[name]
+                slot.slot_in, slot.slot_out, slot.emit = ints(kept.source), ints(kept.target), ints(kept.emit)
+                slot.n_emit = len(kept.emit)
+                continue
             table = step.groups[name]
-            slot.struct_size, slot.n_blocks = ffi.sizeof("hl_group_step"), len(table.blocks)
+            slot.n_blocks = len(table.blocks)
             slot.table_start, slot.blocks = ints(table.table_start), ints(table.blocks)
             slot.first_token, slot.length = ints(table.first_token), ints(table.length)
         copies = [c for c in step.copies if c.group in names]

@@ -12,6 +12,7 @@ from halflap import plugins
 from halflap.device.checks import check_graph, check_inputs, check_step, check_weight, invalid, refusal
 from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
 from halflap.device.sizes import check_room, elements, host_memory, state_bytes
+from halflap.device.slots import SlotRows, slot_layers
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
@@ -103,7 +104,7 @@ class ReferenceState:
     def __init__(self, groups: Sequence[StateGroup], limits: Limits) -> None:
         check_room(state_bytes(groups, limits, BYTES, "reference"), "reference")
         k_type, v_type = (STORAGE[name] for name in limits.kv_types)
-        self.layers = {
+        self.layers: dict[str, list[ReferenceLayer]] = {
             group.name: [
                 ReferenceLayer(
                     np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
@@ -113,7 +114,9 @@ class ReferenceState:
                 for layer in group.layers
             ]
             for group in groups
+            if group.kind == "blocks"
         }
+        self.slots = {group.name: slot_layers(group, limits) for group in groups if group.kind == "slots"}
 
     def export_block(self, group: str, layer: int, block: int) -> F32:
         rows = self.layers[group][layer]
@@ -124,8 +127,18 @@ class ReferenceState:
         k, v = np.split(rows, [target.k.shape[-1]], axis=1)
         target.write(np.full(BLOCK_TOKENS, block), np.arange(BLOCK_TOKENS), k, v)
 
+    def export_slot(self, group: str, layer: int, slot: int) -> F32:
+        return self.slots[group][layer].read(slot)
+
+    def import_slot(self, group: str, layer: int, slot: int, values: F32) -> None:
+        self.slots[group][layer].write(slot, values)
+
+    def layer(self, group: str, layer: int) -> ReferenceLayer | SlotRows:
+        """What the definition of an op that names this layer reads and writes."""
+        return self.slots[group][layer] if group in self.slots else self.layers[group][layer]
+
     def close(self) -> None:
-        self.layers = {}
+        self.layers, self.slots = {}, {}
 
 
 class ReferenceFence:
@@ -151,8 +164,8 @@ class ReferenceExecutable:
         self._calls = [(ops.find(node.op), node) for node in graph.nodes()]
         self.step: Step
 
-    def layer(self, group: str, layer: int) -> ReferenceLayer:
-        return self._state.layers[group][layer]
+    def layer(self, group: str, layer: int) -> ReferenceLayer | SlotRows:
+        return self._state.layer(group, layer)
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun

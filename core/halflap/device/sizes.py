@@ -45,16 +45,27 @@ def state_bytes(groups: Sequence[StateGroup], limits: Limits, storage: Mapping[s
         if name not in storage:
             raise DeviceError(f"KV type on device {device!r}", got=repr(name), want=f"one of {list(storage)}",
                               device=device, status="unsupported")  # fmt: skip
+    pools = [group for group in groups if group.kind == "blocks"]
     for place, name in enumerate(limits.kv_types):
         block = plugins.get("weight_types", name.upper()).block
-        for width in {(layer.k, layer.v)[place] for group in groups for layer in group.layers}:
+        for width in {(layer.k, layer.v)[place] for group in pools for layer in group.layers}:
             if width % block:
                 what = f"device {device!r}: width of {'KV'[place]} rows stored as {name}"
                 raise DeviceError(what, got=width, want=f"a multiple of {block}", device=device, status="unsupported")
     k, v = (storage[name] for name in limits.kv_types)
-    return sum(
+    blocks = sum(
         limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
+        for group in pools
+    )
+    return blocks + slot_bytes(groups, limits)
+
+
+def slot_bytes(groups: Sequence[StateGroup], limits: Limits) -> int:
+    """Bytes of the slots groups among these: f32, whatever the KV type."""
+    return sum(
+        4 * limits.slots[group.name] * sum(layer.k for layer in group.layers)
         for group in groups
+        if group.kind == "slots"
     )
 
 

@@ -1,15 +1,16 @@
-"""Who owns which KV block. Bookkeeping only: no tensor is touched here."""
+"""Who owns which KV block and which slot. Bookkeeping only: no tensor is touched here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from halflap.graph.ir import BLOCK_TOKENS, StateGroup
+from halflap.graph.step import Limits
 from halflap.placement import window_blocks
 
 
 class BlockPool:
-    """The blocks of one state group: ids 0 to count-1."""
+    """The blocks, or the slots, of one state group: ids 0 to count-1."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -70,39 +71,55 @@ class BlockTable:
 
 
 class SequenceBlocks:
-    """A sequence's tables in all groups, admitted as one."""
+    """A sequence's tables and slots in all groups, admitted as one.
+
+    Attributes:
+        slots: slots group -> the one slot that holds the sequence's state between steps.
+    """
 
     def __init__(
-        self, tables: Mapping[str, BlockTable], pools: Mapping[str, BlockPool], needs: Mapping[str, int]
+        self,
+        tables: Mapping[str, BlockTable],
+        slots: Mapping[str, int],
+        pools: Mapping[str, BlockPool],
+        needs: Mapping[str, int],
     ) -> None:
-        self.tables, self._pools, self._needs = tables, pools, needs
+        self.tables, self.slots, self._pools, self._needs = tables, slots, pools, needs
 
     def release(self) -> None:
-        for name, table in self.tables.items():
+        for table in self.tables.values():
             table.release()
-            self._pools[name].withdraw(self._needs[name])
-        self.tables = {}
+        for name, slot in self.slots.items():
+            self._pools[name].give_back(slot)
+        for name, blocks in self._needs.items():
+            self._pools[name].withdraw(blocks)
+        self.tables, self.slots, self._needs = {}, {}, {}
 
 
 class BlockManager:
     """Pools of every group, and admission to them.
 
     Args:
-        step_tokens: most tokens one sequence adds in a step; windowed groups keep that many more.
+        limits: sizes of the pools, and the most tokens that one sequence adds in a step: windowed groups keep that
+            many more.
     """
 
-    def __init__(self, groups: tuple[StateGroup, ...], counts: Mapping[str, int], step_tokens: int) -> None:
-        self.groups, self._step_tokens = groups, step_tokens
+    def __init__(self, groups: tuple[StateGroup, ...], limits: Limits) -> None:
+        self._step_tokens = limits.tokens
+        self.groups = tuple(group for group in groups if group.kind == "blocks")
+        self.slot_groups = tuple(group.name for group in groups if group.kind == "slots")
+        counts = {**limits.blocks, **limits.slots}
         self.pools = {group.name: BlockPool(counts[group.name]) for group in groups}
 
     def needs(self, length: int) -> dict[str, int]:
-        """Blocks that a sequence growing to `length` tokens holds at most."""
+        """Blocks and slots that a sequence growing to `length` tokens holds at most."""
         full = -(-length // BLOCK_TOKENS)
         windowed = {g.name: window_blocks(g.window, self._step_tokens) for g in self.groups if g.window}
-        return {g.name: min(full, windowed.get(g.name, full)) for g in self.groups}
+        blocks = {g.name: min(full, windowed.get(g.name, full)) for g in self.groups}
+        return blocks | dict.fromkeys(self.slot_groups, 1)
 
     def admit(self, length: int) -> SequenceBlocks | None:
-        """Tables for a sequence that may grow to `length` tokens, or None while the pools are too full."""
+        """Tables and slots for a sequence that may grow to `length` tokens, or None while the pools are too full."""
         needs = self.needs(length)
         promised: list[str] = []
         for name, blocks in needs.items():
@@ -112,4 +129,5 @@ class BlockManager:
                 return None
             promised.append(name)
         tables = {g.name: BlockTable(self.pools[g.name], g.window) for g in self.groups}
-        return SequenceBlocks(tables, self.pools, needs)
+        slots = {name: self.pools[name].take() for name in self.slot_groups}
+        return SequenceBlocks(tables, slots, self.pools, needs)

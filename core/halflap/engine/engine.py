@@ -37,6 +37,8 @@ class Metrics:
     generated_tokens: int
     blocks_used: dict[str, int]
     blocks_total: dict[str, int]
+    slots_used: dict[str, int]
+    slots_total: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}  # type: ignore[attr-defined]
@@ -73,8 +75,7 @@ class Engine:
     """
 
     def __init__(self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits) -> None:
-        self._groups = tuple(group.name for group in groups)
-        self._blocks = BlockManager(groups, limits.blocks, limits.tokens)
+        self._blocks = BlockManager(groups, limits)
         self._scheduler = Scheduler(limits, self._blocks)
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
@@ -121,7 +122,8 @@ class Engine:
             self._wake.notify()
 
     def metrics(self) -> Metrics:
-        pools = self._blocks.pools
+        pools, slots = dict(self._blocks.pools), self._blocks.slot_groups
+        slot_pools = {name: pools.pop(name) for name in slots}
         return Metrics(
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting) + len(self._arrived),
@@ -130,6 +132,8 @@ class Engine:
             generated_tokens=self._generated,
             blocks_used={name: pool.used for name, pool in pools.items()},
             blocks_total={name: pool.count for name, pool in pools.items()},
+            slots_used={name: pool.used for name, pool in slot_pools.items()},
+            slots_total={name: pool.count for name, pool in slot_pools.items()},
         )
 
     def close(self) -> None:
@@ -193,7 +197,7 @@ class Engine:
     def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
         outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)
         try:
-            fetched = runner.run(build_step(chunks, self._groups), list(outputs))
+            fetched = runner.run(build_step(chunks), list(outputs))
         except Exception as error:
             log.error("step_failed", error=str(error))
             for chunk in chunks:

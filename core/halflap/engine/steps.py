@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from halflap.engine.scheduler import Chunk
-from halflap.graph.step import GroupStep, Step
+from halflap.graph.step import GroupStep, SlotStep, Step
 
 
-def build_step(chunks: Sequence[Chunk], groups: Sequence[str]) -> Step:
+def build_step(chunks: Sequence[Chunk]) -> Step:
     """One Step for these chunks; takes the blocks that their tokens need and frees those behind every window."""
+    held = [chunk.sequence.blocks for chunk in chunks]
+    groups = list(held[0].tables) if held[0] else []
+    slots = list(held[0].slots) if held[0] else []
     ids: list[int] = []
     index: list[int] = []
     rows: list[int] = []
@@ -28,6 +31,7 @@ def build_step(chunks: Sequence[Chunk], groups: Sequence[str]) -> Step:
         seq_start=_ints(seq_start),
         rows=_ints(rows),
         groups={name: _group_step(chunks, name) for name in groups},
+        slots={name: _slot_step(chunks, name) for name in slots},
     )
 
 
@@ -43,6 +47,13 @@ def _group_step(chunks: Sequence[Chunk], name: str) -> GroupStep:
         first_token.append(table.first_token)
         length.append(chunk.stop)
     return GroupStep(_ints(table_start), _ints(blocks), _ints(first_token), _ints(length))
+
+
+def _slot_step(chunks: Sequence[Chunk], name: str) -> SlotStep:
+    """State stays where it is; a sequence's first tokens find none."""
+    target = [chunk.sequence.blocks.slots[name] for chunk in chunks if chunk.sequence.blocks is not None]
+    source = [slot if chunk.start else -1 for slot, chunk in zip(target, chunks, strict=True)]
+    return SlotStep(_ints(source), _ints(target), np.zeros((0, 2), np.int32))
 
 
 def _ints(values: object) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from halflap.errors import ModelFormatError
 from halflap.graph import ops
 from halflap.graph.ir import Dim, Graph, LayerWidth, Node, Segment, StateGroup, Value
@@ -25,7 +27,7 @@ class GraphBuilder:
         self._segments: list[Segment] = []
         self._nodes: list[Node] = []
         self._segment = ""
-        self._groups: dict[str, tuple[int, list[LayerWidth]]] = {}
+        self._groups: dict[str, StateGroup] = {}
         self._outputs: list[str] = []
 
     def input(self, name: str, dtype: str, *shape: Dim) -> Value:
@@ -57,11 +59,11 @@ class GraphBuilder:
 
     def state_layer(self, group: str, k: int, v: int, window: int = 0) -> dict[str, Any]:
         """One more layer of a blocks group; returns the attributes by which an attention op names it."""
-        known_window, layers = self._groups.setdefault(group, (window, []))
-        if known_window != window:
-            raise ModelFormatError(f"window of state group {group!r}", got=window, want=known_window, field=group)
-        layers.append(LayerWidth(k, v))
-        return {"group": group, "layer": len(layers) - 1}
+        return self._add_layer(StateGroup(group, (), window), LayerWidth(k, v))
+
+    def slot_layer(self, group: str, elements: int) -> dict[str, Any]:
+        """One more layer of a slots group, `elements` of f32 per sequence; returns the attributes that name it."""
+        return self._add_layer(StateGroup(group, (), 0, "slots"), LayerWidth(elements, 0))
 
     def output(self, value: Value, name: str) -> None:
         """Give a value its public name and make it fetchable."""
@@ -75,7 +77,7 @@ class GraphBuilder:
 
     def finish(self) -> Graph:
         self._close_segment()
-        groups = tuple(StateGroup(name, tuple(layers), window) for name, (window, layers) in self._groups.items())
+        groups = tuple(self._groups.values())
         return Graph(self.name, dict(self._values), tuple(self._segments), tuple(self._outputs), groups)
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
@@ -94,12 +96,22 @@ class GraphBuilder:
             raise ops.mismatch(spec.name, f"inputs {[ops.shown(v) for v in inputs]}", f"{spec.inputs}")
         complete = spec.check_attributes(attributes)
         results = [
-            self._add(Value(f"{self._segment}.{spec.name}_{len(self._nodes)}{'ab'[i] if i else ''}", dtype, shape))
+            self._add(Value(f"{self._segment}.{spec.name}_{len(self._nodes)}{chr(97 + i) if i else ''}", dtype, shape))
             for i, (dtype, shape) in enumerate(spec.rule(padded, complete))
         ]
         names = tuple(value.name if value else "" for value in padded)
         self._nodes.append(Node(spec.name, spec.version, names, tuple(r.name for r in results), complete))
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _add_layer(self, group: StateGroup, width: LayerWidth) -> dict[str, Any]:
+        known = self._groups.setdefault(group.name, group)
+        if (known.window, known.kind) != (group.window, group.kind):
+            raise ModelFormatError(
+                f"state group {group.name!r}", got=f"{group.kind} of window {group.window}",
+                want=f"{known.kind} of window {known.window}", field=group.name,
+            )  # fmt: skip
+        self._groups[group.name] = evolve(known, layers=(*known.layers, width))
+        return {"group": group.name, "layer": len(known.layers)}
 
     def _add(self, value: Value) -> Value:
         self._values[value.name] = value

@@ -15,6 +15,7 @@ from attrs import field, frozen
 Dim = int | str
 Attribute = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
 ValueKind = Literal["input", "weight", "result"]
+GroupKind = Literal["blocks", "slots"]
 
 BLOCK_TOKENS = 32
 """Tokens in a KV block."""
@@ -56,7 +57,7 @@ class Segment:
 
 @frozen
 class LayerWidth:
-    """Elements of one token's K row and V row in one layer of a blocks group."""
+    """Elements that one layer keeps: of each token's K row and V row, or in a slots group `k` of each sequence."""
 
     k: int
     v: int
@@ -68,12 +69,14 @@ class StateGroup:
 
     Attributes:
         layers: one entry per layer that stores rows here; an op's attribute `layer` indexes it.
-        window: tokens that are still needed behind the newest one; 0 means all.
+        window: tokens that are still needed behind the newest one; 0 means all. Of blocks only.
+        kind: "blocks" keeps rows of every token, "slots" a fixed number of f32 per sequence (recurrent state).
     """
 
     name: str
     layers: tuple[LayerWidth, ...]
     window: int = 0
+    kind: GroupKind = "blocks"
 
 
 @frozen
@@ -109,7 +112,8 @@ class Graph:
         lines = [f"graph {self.name}"]
         for group in self.groups:
             window = f", window {group.window}" if group.window else ""
-            lines.append(f"  state {group.name}: {len(group.layers)} layers{window}")
+            kind = ", slots" if group.kind == "slots" else ""
+            lines.append(f"  state {group.name}: {len(group.layers)} layers{window}{kind}")
         for name in self.inputs():
             lines.append(f"  input {_typed(self.values[name])}")
         for segment in self.segments:
@@ -132,7 +136,7 @@ class Graph:
                     for s in self.segments
                 ],
                 self.outputs,
-                [[g.name, g.window, [[w.k, w.v] for w in g.layers]] for g in self.groups],
+                [[g.name, g.kind, g.window, [[w.k, w.v] for w in g.layers]] for g in self.groups],
             ]
         )
         return hashlib.sha256(text.encode()).hexdigest()

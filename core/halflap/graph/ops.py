@@ -21,6 +21,8 @@ Typed = tuple[str, tuple[Dim, ...]]
 Rule = Callable[[Sequence[Value | None], Mapping[str, Any]], list[Typed]]
 
 REQUIRED = object()
+MOST_AXES = 4
+"""Axes that a step's positions may have: time, height, width, and one to spare."""
 
 
 @frozen
@@ -33,6 +35,7 @@ class Op:
         rule: shapes and dtypes of the results from those of the inputs; raises through `mismatch`.
         context: the definition takes the step and the state first (halflap.graph.reference.Context).
         definition: the numpy meaning as "module:function"; core's is the function of the same name in reference.py.
+        keeps: elements of f32 kept per sequence, from inputs and attributes; the op's layer is of a slots group.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Op:
     version: int = 1
     context: bool = False
     definition: str = ""
+    keeps: Callable[[Sequence[Value | None], Mapping[str, Any]], int] | None = None
 
     def meaning(self) -> Callable[..., Any]:
         """The numpy function that defines this op."""
@@ -135,8 +139,8 @@ def _rms_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> 
     x, weight = inputs
     assert x is not None
     width = _group_width("rms_norm", x, attributes["groups"])
-    if weight is not None and weight.shape != (width,):
-        raise mismatch("rms_norm", f"weight {shown(weight)}", f"shape [{width}]")
+    if weight is not None and weight.shape not in ((width,), (attributes["groups"], width)):
+        raise mismatch("rms_norm", f"weight {shown(weight)}", f"shape [{width}] or [{attributes['groups']}, {width}]")
     return [("f32", x.shape)]
 
 
@@ -172,6 +176,9 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
     for value in factors:
         if value is not None and value.shape != (pairs,):
             raise mismatch("rope", f"factors {shown(value)}", f"shape [{pairs}]")
+    axes = attributes["axes"]
+    if axes and (len(axes) != pairs or not all(0 <= axis < MOST_AXES for axis in axes)):
+        raise mismatch("rope", f"axes {axes}", f"none, or {pairs} from 0 to {MOST_AXES - 1}")
     return [("f32", x.shape)]
 
 
@@ -228,6 +235,15 @@ def _take(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
     return [(x.dtype, (*rows.shape, *x.shape[1:]))]
 
 
+def _split(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    (x,) = inputs
+    assert x is not None
+    sizes, groups = attributes["sizes"], attributes["groups"]
+    if not sizes or min(sizes) < 1 or groups < 1 or x.shape[-1] != groups * sum(sizes):
+        raise mismatch("split", f"{shown(x)} into {groups} times {list(sizes)}", "sizes that add up to its width")
+    return [("f32", (*x.shape[:-1], groups * size)) for size in sizes]
+
+
 def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     logits, *given = inputs
     assert logits is not None
@@ -281,6 +297,7 @@ TABLE = (
             "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
             "offset": 0,  # elements of each head that lie before the rotated ones
             "long_from": 0,  # long_factors take the place of factors where the limits allow more context than this
+            "axes": (),  # which of the step's position axes turns each pair (M-RoPE); none: the first turns all
         },
         context=True,
     ),
@@ -312,6 +329,7 @@ TABLE = (
     Op("softcap", ("x",), _same, {"cap": REQUIRED}),
     Op("position_scale", ("x",), _same, {"beta": REQUIRED, "period": REQUIRED, "offset": 0}, context=True),
     Op("take", ("x", "rows"), _take),
+    Op("split", ("x",), _split, {"sizes": REQUIRED, "groups": 1}),
     Op(
         "route",
         ("logits", "bias?", "scales?"),

@@ -113,9 +113,7 @@ def _groups_on(
                 fix="Place these layers together.",
             )
     groups = tuple(
-        StateGroup(g.name, tuple(g.layers[i] for i in wanted[g.name]), g.window)
-        for g in graph.groups
-        if g.name in wanted
+        evolve(g, layers=tuple(g.layers[i] for i in wanted[g.name])) for g in graph.groups if g.name in wanted
     )
     return groups, {(name, layer): i for name, layers in wanted.items() for i, layer in enumerate(layers)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,21 @@ class StateRows(Protocol):
     def read(self, blocks: I32) -> tuple[F32, F32]: ...  # (n·32, k width), (n·32, v width)
 
 
+class SlotRows(Protocol):
+    """One layer of a slots group as the definitions see it: a flat row per slot; slot -1 reads as zero."""
+
+    def write(self, slot: int, values: F32) -> None: ...
+    def read(self, slot: int) -> F32: ...
+
+
 class Context(Protocol):
     """What an op may know beyond its inputs."""
 
     step: Step
     limits: Limits
 
-    def layer(self, group: str, layer: int) -> StateRows: ...
+    def layer(self, group: str, layer: int) -> Any:
+        """StateRows of a blocks group, SlotRows of a slots group."""
 
 
 def embed(ids: I32, table: F32) -> F32:
@@ -51,7 +59,7 @@ def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
 
 
 def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
-    """Zhang & Sennrich 2019; `groups` > 1 norms each head on its own with the same weight."""
+    """Zhang & Sennrich 2019; `groups` > 1 norms each part of a row on its own, with one weight or a row of it each."""
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # -1 would not do for no rows
     mean = np.mean(parts.astype(np.float64) ** 2, axis=-1, keepdims=True)
     y = (parts / np.sqrt(mean + eps)).astype(np.float32)
@@ -86,10 +94,12 @@ def rope(
     magnitude: float,
     offset: int,
     long_from: int,
+    axes: tuple[int, ...],
 ) -> F32:
     """Su et al. 2021. Factors divide the frequencies (llama3's and longrope's tensors in the file).
 
     Which of longrope's two tensors is fixed with the limits: it must not change while a sequence grows.
+    `axes` names the position axis of each pair (M-RoPE); in a step with one axis, that one stands for all.
     """
     if long_factors is not None and (not context.limits.context or context.limits.context > long_from):
         factors = long_factors
@@ -97,7 +107,9 @@ def rope(
     inverse = np.asarray(frequencies, np.float64)
     if factors is not None:
         inverse = inverse / factors
-    angle = context.step.position[0][:, None] * inverse
+    position = context.step.position
+    which = np.asarray(axes, np.int64) if axes and len(position) > 1 else np.zeros(pairs, np.int64)
+    angle = position[which].T * inverse
     cos = (np.cos(angle) * magnitude).astype(np.float32)[:, None, :]
     sin = (np.sin(angle) * magnitude).astype(np.float32)[:, None, :]
     whole = x.reshape(len(x), -1, head_dim).copy()
@@ -228,6 +240,14 @@ def take(x: F32, rows: I32) -> F32:
     return np.asarray(x[rows])
 
 
+def split(x: F32, *, sizes: tuple[int, ...], groups: int) -> F32 | tuple[F32, ...]:
+    """Parts of a row: each of `groups` equal stretches holds one piece of every part, in this order."""
+    stretches = x.reshape(*x.shape[:-1], groups, sum(sizes))
+    parts = np.split(stretches, np.cumsum(sizes)[:-1], axis=-1)
+    parts = [np.ascontiguousarray(p).reshape(*x.shape[:-1], groups * n) for p, n in zip(parts, sizes, strict=True)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
 def route(
     logits: F32,
     bias: F32 | None,
@@ -337,4 +357,5 @@ ACTIVATIONS: dict[str, Callable[[F32], F32]] = {
     "sigmoid": _sigmoid,
     "relu": lambda x: np.maximum(x, 0),
     "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "softplus": lambda x: np.logaddexp(np.float32(0), x),
 }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from attrs import frozen
+from attrs import field, frozen
 
 Ints = npt.NDArray[np.int32]
 
@@ -33,6 +33,24 @@ class GroupStep:
 
 
 @frozen(eq=False)
+class SlotStep:
+    """Where the sequences of a step keep their state of one slots group.
+
+    A slot is written at most once in a step, and only the sequence that writes it may read it; `source` may equal
+    `target`. So sequences are independent of each other.
+
+    Attributes:
+        source: (S,) slot that holds each sequence's state before this step; -1 reads as zero.
+        target: (S,) slot that receives the state after it.
+        emit: (n, 2) pairs (token of the step, slot), tokens ascending: the state after that token goes there too.
+    """
+
+    source: Ints
+    target: Ints
+    emit: Ints
+
+
+@frozen(eq=False)
 class Copy:
     """Copy one block, before anything else in the step."""
 
@@ -51,7 +69,8 @@ class Step:
         position: (P, T) rotary positions; P is 1 but for multi-axis rope.
         seq_start: (S+1,) slice of the tokens that belongs to each sequence.
         rows: (R,) which of the T tokens have their result wanted.
-        groups: one per state group of the graph, by name.
+        groups: one per blocks group of the graph, by name.
+        slots: one per slots group of the graph, by name.
     """
 
     ids: Ints
@@ -61,6 +80,7 @@ class Step:
     rows: Ints
     groups: Mapping[str, GroupStep]
     copies: Sequence[Copy] = ()
+    slots: Mapping[str, SlotStep] = field(factory=dict)
 
     @property
     def n_tokens(self) -> int:
@@ -91,6 +111,7 @@ class Limits:
         blocks: group name -> KV blocks in its pool.
         kv_types: storage of K and of V rows: "f32", "f16", …
         in_flight: steps that may be under way at once.
+        slots: slots group name -> slots in its pool.
     """
 
     tokens: int
@@ -100,3 +121,4 @@ class Limits:
     blocks: Mapping[str, int]
     kv_types: tuple[str, str] = ("f16", "f16")
     in_flight: int = 2
+    slots: Mapping[str, int] = field(factory=dict)

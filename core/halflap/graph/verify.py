@@ -10,6 +10,8 @@ from halflap.graph.ir import Graph, Node
 def verify(graph: Graph) -> None:
     """Check every op against the table, every name against the values, every state layer against its group.
 
+    A layer of a slots group belongs to one op: a second one would read what the first has already moved on.
+
     Raises:
         ModelFormatError: names the op or value, what it has and what it should have.
         NotRegisteredError: an op that nobody registered.
@@ -18,6 +20,10 @@ def verify(graph: Graph) -> None:
     for node in graph.nodes():
         _verify_node(graph, node, known)
         known.update(node.outputs)
+    slots = [(n.attributes["group"], n.attributes["layer"]) for n in graph.nodes() if ops.find(n.op).keeps]
+    for group, layer in slots:
+        if slots.count((group, layer)) > 1:
+            raise _wrong(f"layer {layer} of slots group {group!r}", "two ops", "one")
     for name in graph.outputs:
         if name not in known or not name:
             raise _wrong(f"graph output {name!r}", "no op that makes it", "one of the results")
@@ -41,14 +47,21 @@ def _verify_node(graph: Graph, node: Node, known: set[str]) -> None:
     if declared != results:
         raise _wrong(f"{where}: results", declared, results)
     if "group" in node.attributes:
-        _verify_state(graph, node, where)
+        _verify_state(graph, node, where, spec.keeps(given, node.attributes) if spec.keeps else None)
 
 
-def _verify_state(graph: Graph, node: Node, where: str) -> None:
+def _verify_state(graph: Graph, node: Node, where: str, keeps: int | None) -> None:
     group = next((g for g in graph.groups if g.name == node.attributes["group"]), None)
     layer = node.attributes["layer"]
     if group is None or not isinstance(layer, int) or not 0 <= layer < len(group.layers):
         raise _wrong(f"{where}: state", f"layer {layer} of group {node.attributes['group']!r}", "a declared layer")
+    kind = "blocks" if keeps is None else "slots"
+    if group.kind != kind:
+        raise _wrong(f"{where}: state", f"{group.kind} group {group.name!r}", f"one of {kind}")
+    if keeps is not None:
+        if group.layers[layer].k != keeps:
+            raise _wrong(f"{where}: state", f"{group.layers[layer].k} elements", keeps)
+        return
     for name, width in zip(node.inputs[1:3], (group.layers[layer].k, group.layers[layer].v), strict=False):
         if name and graph.values[name].shape[-1] != width:
             raise _wrong(f"{where}: state row", graph.values[name].shape[-1], width)

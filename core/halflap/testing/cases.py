@@ -64,7 +64,8 @@ class Operand:
 
     Attributes:
         kind: "input" or "weight".
-        draw: "normal", "positive", "ties" (small integers), or "experts:E" for ids below E.
+        draw: "normal", "positive", "negative", "share" (0 to 1), "ties" (small integers), "unit:H" for rows of H parts
+            of length 1 each, or "experts:E" for ids below E.
     """
 
     name: str

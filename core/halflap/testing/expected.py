@@ -9,6 +9,7 @@ import numpy as np
 
 from halflap.device.interface import Array, Weight
 from halflap.device.reference import ReferenceLayer, ReferenceState
+from halflap.device.slots import SlotRows
 from halflap.graph import ops
 from halflap.graph.ir import Graph, Node
 from halflap.graph.reference import F32, expert_hidden
@@ -32,11 +33,17 @@ class Expected:
         self._state = ReferenceState(graph.groups, limits)
         self.step: Step
 
-    def layer(self, group: str, layer: int) -> ReferenceLayer:
-        return self._state.layers[group][layer]
+    def layer(self, group: str, layer: int) -> ReferenceLayer | SlotRows:
+        return self._state.layer(group, layer)
+
+    def export_slot(self, group: str, layer: int, slot: int) -> F32:
+        return self._state.export_slot(group, layer, slot)
 
     def export_block(self, group: str, layer: int, block: int) -> F32:
         return self._state.export_block(group, layer, block)
+
+    def import_slot(self, group: str, layer: int, slot: int, values: F32) -> None:
+        self._state.import_slot(group, layer, slot, values)
 
     def run(self, step: Step, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """Every value of the graph by name."""

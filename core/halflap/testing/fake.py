@@ -23,7 +23,7 @@ from halflap.device.interface import Device, DeviceInfo, MemoryReport, State, We
 from halflap.device.reference import ReferenceDevice
 from halflap.errors import DeviceError, DeviceLostError, DeviceMemoryError, ModelClosedError
 from halflap.graph.ir import Graph, Node, StateGroup
-from halflap.graph.step import Limits, Step
+from halflap.graph.step import Limits, SlotStep, Step
 from halflap.hookspecs import Register, hookimpl
 from halflap.testing.fake_parts import FakeExecutable, FakeState, FakeWeights
 from halflap.testing.fake_queue import Queue
@@ -150,9 +150,10 @@ class FakeDevice:
         groups = {name: evolve(g, table_start=g.table_start.copy(), blocks=g.blocks.copy(),
                                first_token=g.first_token.copy(), length=g.length.copy())
                   for name, g in step.groups.items()}  # fmt: skip
+        slots = {name: SlotStep(s.source.copy(), s.target.copy(), s.emit.copy()) for name, s in step.slots.items()}
         return evolve(step, ids=step.ids.copy(), index=step.index.copy(), position=step.position.copy(),
                       seq_start=step.seq_start.copy(), rows=step.rows.copy(), groups=groups,
-                      copies=tuple(step.copies))  # fmt: skip
+                      copies=tuple(step.copies), slots=slots)  # fmt: skip
 
     def hold(self) -> None:
         """Start no further run until `release`: whatever is queued stays not done."""
@@ -275,4 +276,5 @@ class FakeBackend:
 
 def smallest(graph: Graph) -> Limits:
     """Limits under which only the weights of a graph count."""
-    return Limits(1, 1, 1, 1, {group.name: 0 for group in graph.groups}, ("f16", "f16"))
+    none = {group.name: 0 for group in graph.groups}
+    return Limits(1, 1, 1, 1, none, ("f16", "f16"), slots=none)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from halflap.device.interface import Array, Executable, State, Weights
 from halflap.errors import HalflapError
+from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS, Graph, StateGroup
-from halflap.graph.step import Limits, Step
+from halflap.graph.step import Limits, SlotStep, Step
 
 if TYPE_CHECKING:
     from halflap.testing.fake import FakeDevice
@@ -40,12 +41,17 @@ class FakeState:
         self.inner, self.groups, self._device, self._size = inner, {g.name: g for g in groups}, device, size
         if device.poison:
             for group in groups:
-                for block in range(limits.blocks[group.name]):
-                    self.fill_with_nan(group.name, range(len(group.layers)), block)
+                pool = limits.blocks if group.kind == "blocks" else limits.slots
+                for place in range(pool[group.name]):
+                    self.fill_with_nan(group.name, range(len(group.layers)), place)
 
     def fill_with_nan(self, group: str, layers: Sequence[int], block: int) -> None:
+        """Poison a block, or a slot of a slots group."""
         for layer in layers:
             width = self.groups[group].layers[layer]
+            if self.groups[group].kind == "slots":
+                self.inner.import_slot(group, layer, block, np.full(width.k, np.nan, np.float32))
+                continue
             rows = np.full((BLOCK_TOKENS, width.k + width.v), np.nan, np.float32)
             self.inner.import_block(group, layer, block, rows)
 
@@ -58,6 +64,16 @@ class FakeState:
         self._device.enter("import")
         own = rows.copy()
         self._in_order(lambda: self.inner.import_block(group, layer, block, own))
+
+    def export_slot(self, group: str, layer: int, slot: int) -> npt.NDArray[np.float32]:
+        self._device.enter("export")
+        values: npt.NDArray[np.float32] = self._in_order(lambda: self.inner.export_slot(group, layer, slot).copy())
+        return values
+
+    def import_slot(self, group: str, layer: int, slot: int, values: npt.NDArray[np.float32]) -> None:
+        self._device.enter("import")
+        own = values.copy()
+        self._in_order(lambda: self.inner.import_slot(group, layer, slot, own))
 
     def close(self) -> None:
         if self._size >= 0:
@@ -78,7 +94,7 @@ class FakeExecutable:
         self._device, self._inner, self._state, self._size = device, inner, state, size
         written: dict[str, list[int]] = {}
         for node in graph.nodes():
-            if node.op == "attention" and node.inputs[1]:
+            if ops.find(node.op).keeps or (node.op == "attention" and node.inputs[1]):
                 layer = node.attributes["layer"]
                 assert isinstance(layer, int)
                 written.setdefault(str(node.attributes["group"]), []).append(layer)
@@ -110,8 +126,11 @@ class FakeExecutable:
         self._size = -1
 
     def _poison(self, step: Step) -> None:
-        """NaN into every block whose first row this step writes: what an earlier owner left there is gone."""
+        """NaN into each slot written and each block whose first row is: what an earlier owner left there is gone."""
         for name, layers in self._written.items():
+            if name in step.slots:
+                self._poison_slots(name, layers, step.slots[name])
+                continue
             table = step.groups[name]
             kept = {block for c in step.copies if c.group == name for block in (c.source, c.target)}
             for s in range(step.n_sequences):
@@ -126,6 +145,15 @@ class FakeExecutable:
                             self._state.fill_with_nan(name, layers, block)
                         except (HalflapError, IndexError):
                             return
+
+    def _poison_slots(self, name: str, layers: Sequence[int], slots: SlotStep) -> None:
+        written = {*slots.target.tolist(), *slots.emit[:, 1].tolist()} - set(slots.source.tolist())
+        for slot in written:
+            if slot >= 0:
+                try:
+                    self._state.fill_with_nan(name, layers, slot)
+                except (HalflapError, IndexError):
+                    return
 
 
 class FakeFence:

@@ -10,7 +10,7 @@ import numpy as np
 
 from halflap.device.interface import Array, Device, Weight
 from halflap.graph.ir import BLOCK_TOKENS, Graph
-from halflap.graph.step import Copy, GroupStep, Limits, Step
+from halflap.graph.step import Copy, GroupStep, Limits, SlotStep, Step
 from halflap.testing.drawing import Rng
 
 
@@ -58,14 +58,20 @@ class Rig:
 
 
 class Tables:
-    """Block tables of several sequences, out of pools whose free blocks lie in random order.
+    """Block tables and slots of several sequences, out of pools whose free ids lie in random order.
+
+    A sequence moves to another slot with every second step.
 
     Args:
         forget: give back blocks behind a group's window, as the engine does.
     """
 
     def __init__(self, graph: Graph, limits: Limits, rng: Rng, *, forget: bool = True) -> None:
-        self._windows = {group.name: group.window if forget else 0 for group in graph.groups}
+        self._windows = {g.name: g.window if forget else 0 for g in graph.groups if g.kind == "blocks"}
+        self._slot_groups = [g.name for g in graph.groups if g.kind == "slots"]
+        self.free_slots = {name: rng.permutation(limits.slots[name]).tolist() for name in self._slot_groups}
+        self.slots: dict[tuple[str, int], int] = {}
+        self._steps = 0
         self.free = {name: rng.permutation(limits.blocks[name]).tolist() for name in self._windows}
         self.blocks: dict[tuple[str, int], list[int]] = {}
         self.first: dict[tuple[str, int], int] = {}
@@ -86,7 +92,18 @@ class Tables:
         for name in self._windows:
             self.free[name] += reversed(self.blocks.pop((name, sequence)))
             del self.first[name, sequence]
+        for name in self._slot_groups:
+            self.free_slots[name].append(self.slots.pop((name, sequence)))
         del self.length[sequence]
+
+    def drop(self, name: str, slots: Sequence[int], *, resume: bool = False) -> None:
+        """Free slots that a step emitted; with `resume` the first sequence goes on from the last of them instead."""
+        free = list(slots)
+        if resume and free:
+            sequence = next(s for group, s in self.slots if group == name)
+            free.append(self.slots[name, sequence])
+            self.slots[name, sequence] = free.pop(-2)
+        self.free_slots[name][:0] = free
 
     def step(
         self,
@@ -95,6 +112,7 @@ class Tables:
         *,
         copies: Sequence[Copy] = (),
         offset: int = 0,
+        emit: Sequence[int] = (),
     ) -> Step:
         """A step that feeds these tokens.
 
@@ -102,18 +120,34 @@ class Tables:
             chunks: sequence -> its next token ids.
             rows: wanted rows among the step's tokens; None: all.
             offset: added to the rotary positions, not to the places in the sequence.
+            emit: tokens of the step after which the state is stored in a slot of its own as well.
         """
         ids = [token for chunk in chunks.values() for token in chunk]
         seq_start = np.cumsum([0, *map(len, chunks.values())])
         index = np.concatenate([np.arange(len(c)) + self.length.get(s, 0) for s, c in chunks.items()])
         groups = {name: self._advance(name, chunks) for name in self._windows}
+        slots = {name: self._move(name, list(chunks), emit) for name in self._slot_groups}
+        self._steps += 1
         for sequence, chunk in chunks.items():
             self.length[sequence] = self.length.get(sequence, 0) + len(chunk)
         wanted = range(len(ids)) if rows is None else rows
         return Step(
             ids=ints(ids), index=ints(index), position=ints(index + offset)[None], seq_start=ints(seq_start),
-            rows=ints(wanted), groups=groups, copies=tuple(copies),
+            rows=ints(wanted), groups=groups, copies=tuple(copies), slots=slots,
         )  # fmt: skip
+
+    def _move(self, name: str, sequences: Sequence[int], emit: Sequence[int]) -> SlotStep:
+        free, left, source, target = self.free_slots[name], [], [], []
+        for sequence in sequences:
+            held = self.slots.get((name, sequence), -1)
+            source.append(held)
+            if held < 0 or self._steps % 2:
+                self.slots[name, sequence] = free.pop()
+                left += [held] if held >= 0 else []
+            target.append(self.slots[name, sequence])
+        pairs = [(token, free.pop()) for token in sorted(emit)]
+        free[:0] = left  # only now: nobody else may write in this step what a sequence reads
+        return SlotStep(ints(source), ints(target), ints(pairs).reshape(-1, 2))
 
     def _advance(self, name: str, chunks: Mapping[int, Sequence[int]]) -> GroupStep:
         table_start, blocks, first_token, length = [0], [], [], []
@@ -140,8 +174,9 @@ def ints(values: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
 
 def limits_for(graph: Graph, *, tokens: int = 64, blocks: int = 12, kv: str = "f16") -> Limits:
     """Small bounds that leave room for a few sequences."""
-    counts = {group.name: blocks for group in graph.groups}
-    return Limits(tokens, 4, tokens, 512, counts, (kv, kv))
+    counts = {group.name: blocks for group in graph.groups if group.kind == "blocks"}
+    slots = {group.name: 9 for group in graph.groups if group.kind == "slots"}
+    return Limits(tokens, 4, tokens, 512, counts, (kv, kv), slots=slots)
 
 
 def allocated(device: Any) -> int | None:

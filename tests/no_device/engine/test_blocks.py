@@ -8,15 +8,25 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from halflap.engine.blocks import BlockManager, SequenceBlocks
 from halflap.graph.ir import BLOCK_TOKENS, LayerWidth, StateGroup
+from halflap.graph.step import Limits
 
 WINDOW, STEP = 40, 64
-GROUPS = (StateGroup("kv", (LayerWidth(8, 8),)), StateGroup("window", (LayerWidth(8, 8),), WINDOW))
+GROUPS = (
+    StateGroup("kv", (LayerWidth(8, 8),)),
+    StateGroup("window", (LayerWidth(8, 8),), WINDOW),
+    StateGroup("recurrent", (LayerWidth(8, 0),), kind="slots"),
+)
+LIMITS = Limits(STEP, 4, 4, 700, {"kv": 20, "window": 14}, slots={"recurrent": 3})
+
+
+def owned(blocks: SequenceBlocks, name: str) -> list[int]:
+    return [blocks.slots[name]] if name in blocks.slots else blocks.tables[name].blocks
 
 
 class Blocks(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.manager = BlockManager(GROUPS, {"kv": 20, "window": 14}, STEP)
+        self.manager = BlockManager(GROUPS, LIMITS)
         self.sequences: list[tuple[SequenceBlocks, int, int]] = []  # blocks, limit, computed
 
     @rule(limit=st.integers(1, 700))
@@ -47,7 +57,7 @@ class Blocks(RuleBasedStateMachine):
     @invariant()
     def every_block_has_one_owner(self) -> None:
         for name, pool in self.manager.pools.items():
-            held = [block for blocks, _, _ in self.sequences for block in blocks.tables[name].blocks]
+            held = [block for blocks, _, _ in self.sequences for block in owned(blocks, name)]
             assert len(held) == len(set(held)) == pool.used
             assert set(held) <= set(range(pool.count))
 

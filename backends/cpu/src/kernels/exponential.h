@@ -1,4 +1,4 @@
-// e^x, sigmoid, tanh and the error function on lanes, to about 2 ulp; NaN in, NaN out.
+// e^x, sigmoid, softplus, tanh and the error function on lanes, to about 2 ulp; NaN in, NaN out.
 #pragma once
 #include "simd.h"
 
@@ -23,6 +23,22 @@ HALFLAP_INLINE Lanes exponential(Lanes x) {
 
 HALFLAP_INLINE Lanes sigmoid(Lanes x) {
   return div(splat(1.0f), add(splat(1.0f), exponential(sub(zero(), x))));
+}
+
+HALFLAP_INLINE Lanes silu(Lanes x) { return div(x, add(splat(1.0f), exponential(sub(zero(), x)))); }
+
+// ln(1 + e^x) = max(x, 0) + ln(1 + u) with u = e^-|x|; ln(1 + u) = 2 artanh(s) with s = u / (2 + u), at most 1/3.
+HALFLAP_INLINE Lanes softplus(Lanes x) {
+  const Lanes u = exponential(smaller(sub(zero(), x), x)), s = div(u, add(splat(2.0f), u)), z = mul(s, s);
+  Lanes p = splat(1.0f / 15);
+  p = fma(p, z, splat(1.0f / 13));
+  p = fma(p, z, splat(1.0f / 11));
+  p = fma(p, z, splat(1.0f / 9));
+  p = fma(p, z, splat(1.0f / 7));
+  p = fma(p, z, splat(1.0f / 5));
+  p = fma(p, z, splat(1.0f / 3));
+  p = fma(p, z, splat(1.0f));
+  return fma(add(s, s), p, greater(zero(), x));
 }
 
 HALFLAP_INLINE Lanes tanh_lanes(Lanes x) {

@@ -7,7 +7,7 @@
 namespace halflap::cpu::HALFLAP_ISA {
 
 struct Silu {
-  static HALFLAP_INLINE Lanes of(Lanes x) { return div(x, add(splat(1.0f), exponential(sub(zero(), x)))); }
+  static HALFLAP_INLINE Lanes of(Lanes x) { return silu(x); }
 };
 
 struct GeluTanh {
@@ -44,6 +44,10 @@ struct Sigmoid {
   static HALFLAP_INLINE Lanes of(Lanes x) { return sigmoid(x); }
 };
 
+struct Softplus {
+  static HALFLAP_INLINE Lanes of(Lanes x) { return softplus(x); }
+};
+
 template <class A>
 static void apply(const float *x, float *y, int64_t n) {
   for_lanes(n, [&](int64_t i, int64_t c) { store_some(y + i, A::of(load_some(x + i, c)), c); });
@@ -71,6 +75,7 @@ static void with_activation(Activation kind, F f) {
     case Activation::relu: return f(Relu{});
     case Activation::relu2: return f(Relu2{});
     case Activation::sigmoid: return f(Sigmoid{});
+    case Activation::softplus: return f(Softplus{});
     case Activation::swiglu_oai: return f(SwigluOai{});
   }
 }

@@ -151,7 +151,66 @@ inline int64_t attention_scratch(int64_t heads, int64_t head_dim, int64_t v_head
 }
 
 // swiglu_oai: x · sigmoid(1.702 x), gating what goes with it plus one.
-enum class Activation { silu, gelu, gelu_tanh, relu, relu2, sigmoid, swiglu_oai };
+enum class Activation { silu, gelu, gelu_tanh, relu, relu2, sigmoid, softplus, swiglu_oai };
+
+// Some tokens of one sequence in one layer of a slots group. Every task below carries the state of its part of the row
+// from `source` (null: zero) to `target`, which may be the same memory; with no tokens it copies.
+constexpr int kStateColumns = 64;  // most columns of one delta_rule or ssm_scan task
+constexpr int kConvChannels = 256;
+constexpr int kMostTaps = 64;
+
+// Channels of conv_state: weight (channels, taps), state (taps - 1, row_stride).
+struct ConvTask {
+  const float *x;  // (tokens, stride)
+  float *y;
+  int64_t stride;
+  int64_t tokens;
+  int64_t channels;  // at most kConvChannels
+  int64_t taps;
+  const float *weight;
+  const float *bias;  // (channels) or null
+  bool silu;
+  const float *source;
+  float *target;
+  float *scratch;  // conv_scratch() floats
+};
+inline int64_t conv_scratch(int64_t taps) { return 2 * taps * kConvChannels; }
+
+// Columns of one head's state in delta_rule: (size, row_stride), row_stride being the size of v's heads.
+struct DeltaTask {
+  const float *q, *k;  // (tokens, qk_stride) of this head
+  const float *v;      // (tokens, v_stride) of these columns
+  float *y;
+  const float *decay, *beta;  // (tokens, rate_stride)
+  int64_t qk_stride, v_stride, rate_stride;
+  int64_t tokens;
+  int64_t size;     // of k's heads: rows of the state
+  int64_t columns;  // at most kStateColumns
+  int64_t row_stride;
+  float scale;
+  const float *source;
+  float *target;
+  float *scratch;  // size · kStateColumns floats
+};
+
+// Columns of one head's state in ssm_scan: (states, row_stride).
+struct ScanTask {
+  const float *x;  // (tokens, stride) of these columns
+  float *y;
+  const float *dt;     // (tokens, dt_stride): one for all columns, or one each
+  const float *b, *c;  // (tokens, bc_stride) of this head's group
+  const float *a;      // one for all, or (columns, states)
+  const float *d, *dt_bias;  // one for all or one each; or null
+  bool dt_each, a_each, d_each;
+  int64_t stride, dt_stride, bc_stride;
+  int64_t tokens;
+  int64_t states;
+  int64_t columns;  // at most kStateColumns
+  int64_t row_stride;
+  const float *source;
+  float *target;
+  float *scratch;  // 2 · states · kStateColumns floats
+};
 
 struct Kernels {
   const char *name;
@@ -167,6 +226,7 @@ struct Kernels {
   // weight and bias: null, or rows of `width` that lie `stride` apart for each group (0: one for all).
   void (*layer_norm)(const float *x, const float *weight, int64_t weight_stride, const float *bias, int64_t bias_stride,
                      float *y, int64_t groups, int64_t width, float eps);
+  void (*l2_norm)(const float *x, float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
   // A limit above 0 caps the gate and clamps `up`.
   void (*glu)(Activation kind, float limit, const float *gate, const float *up, float *y, int64_t n);
@@ -191,6 +251,10 @@ struct Kernels {
   void (*merge_spans)(const AttentionTask &task, const float *records);
   // Walsh-Hadamard transform of each `block` (a power of two) of a row, over its square root; `y` may be `x`.
   void (*hadamard)(const float *x, float *y, int64_t width, int64_t block);
+
+  void (*conv_state)(const ConvTask &task);
+  void (*delta_rule)(const DeltaTask &task);
+  void (*ssm_scan)(const ScanTask &task);
 
   void (*matmul[kTypes])(const MatmulTask &task);
   void (*dequantize[kTypes])(const uint8_t *row, int64_t width, float *y);

@@ -44,6 +44,18 @@ static void layer_norm(const float *x, const float *weight, int64_t weight_strid
   }
 }
 
+static void l2_norm(const float *x, float *y, int64_t groups, int64_t width, float eps) {
+  for (int64_t g = 0; g < groups; g++, x += width, y += width) {
+    Lanes squares = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      const Lanes v = load_some(x + i, n);
+      squares = fma(v, v, squares);
+    });
+    const Lanes factor = splat(1.0f / std::sqrt(sum(squares) + eps));
+    for_lanes(width, [&](int64_t i, int64_t n) { store_some(y + i, mul(load_some(x + i, n), factor), n); });
+  }
+}
+
 static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
   alignas(64) float padded[kChunk];
   if (n < kChunk) {
@@ -95,6 +107,7 @@ static void quantize(const float *x, int64_t width, Chunk *y) {
 void fill_norm(Kernels &k) {
   k.rms_norm = rms_norm;
   k.layer_norm = layer_norm;
+  k.l2_norm = l2_norm;
   k.quantize = quantize;
 }
 

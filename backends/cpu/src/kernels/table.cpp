@@ -23,6 +23,9 @@ const Kernels &kernels() {
     fill_kv(k);
     fill_attention(k);
     fill_hadamard(k);
+    fill_conv(k);
+    fill_delta_rule(k);
+    fill_ssm(k);
     return k;
   }();
   return made;

@@ -15,5 +15,8 @@ void fill_rope(Kernels &k);
 void fill_kv(Kernels &k);
 void fill_attention(Kernels &k);
 void fill_hadamard(Kernels &k);
+void fill_conv(Kernels &k);
+void fill_delta_rule(Kernels &k);
+void fill_ssm(Kernels &k);
 
 }  // namespace halflap::cpu::HALFLAP_ISA

@@ -166,7 +166,8 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   in.want(width(y) == spec.heads * spec.v_head_dim, "width of the result", width(y), spec.heads * spec.v_head_dim);
   in.want((spec.k < 0) == (spec.v < 0), "k and v given", spec.k >= 0, spec.v >= 0);
   spec.group = graph.group(group);
-  if (spec.group < 0) fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's", group.c_str());
+  if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
+    fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());
   const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(spec.group)].layers;
   in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
   spec.layer = static_cast<int>(layer);

@@ -11,10 +11,9 @@ struct RmsNorm : Call {
   int64_t wide;
 
   void run(const Run &run) const override {
-    const float *weight = norm.weight < 0 ? nullptr : run.floats(norm.weight);
     run.for_rows(run.rows(norm.x), wide, [&](int64_t t, int) {
       float *to = run.floats(y) + t * wide;
-      run.k.rms_norm(run.floats(norm.x) + t * wide, weight, to, norm.groups, wide / norm.groups, norm.eps);
+      norm.run(run, run.floats(norm.x) + t * wide, to, wide);
       if (rounded >= 0) run.k.quantize(to, wide, run.chunks(rounded) + t * chunks(wide));
     });
   }
@@ -50,6 +49,13 @@ struct Quantize : Call {
 
 }  // namespace
 
+void Norm::run(const Run &run, const float *from, float *to, int64_t wide) const {
+  const float *scales = weight < 0 ? nullptr : run.floats(weight);
+  const int64_t part = wide / groups;
+  if (!weight_per_group) return run.k.rms_norm(from, scales, to, groups, part, eps);
+  for (int64_t g = 0; g < groups; g++) run.k.rms_norm(from + g * part, scales + g * part, to + g * part, 1, part, eps);
+}
+
 Norm read_norm(const Graph &graph, const Node &node) {
   Reader in(graph, node, 1, 2, 1);
   const double eps = in.number("eps");
@@ -60,8 +66,10 @@ Norm read_norm(const Graph &graph, const Node &node) {
   in.want_same_shape(in.input(0), in.output());
   const int64_t wide = width(in.value(in.input(0)));
   in.want(groups > 0 && wide % groups == 0, "groups", groups, wide);
-  in.want_vector(in.input(1), wide / groups);
-  return {in.input(0), in.input(1), groups, static_cast<float>(eps)};
+  const bool per_group = in.input(1) >= 0 && in.value(in.input(1)).dims.size() == 2;
+  if (per_group) in.want(in.value(in.input(1)).dims[0] == groups, "rows of the weight", in.value(in.input(1)).dims[0], groups);
+  in.want_floats(in.input(1), per_group ? wide : wide / groups);
+  return {in.input(0), in.input(1), groups, static_cast<float>(eps), per_group};
 }
 
 void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {

@@ -13,7 +13,8 @@ void bind_nodes(Plan &plan);
 int rounded_input(const Graph &graph, const Node &node);
 
 void add_quantize(Plan &plan, int value, int rounded);
-void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude, int buffer);
+void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude,
+                const std::vector<double> &axes, int buffer);
 
 // One binder per op. Without a plan it only checks.
 using Bind = void (*)(const Graph &graph, const Node &node, Plan *plan);
@@ -37,6 +38,11 @@ void bind_position_scale(const Graph &, const Node &, Plan *);
 void bind_take(const Graph &, const Node &, Plan *);
 void bind_route(const Graph &, const Node &, Plan *);
 void bind_moe(const Graph &, const Node &, Plan *);
+void bind_split(const Graph &, const Node &, Plan *);
+void bind_l2_norm(const Graph &, const Node &, Plan *);
+void bind_conv_state(const Graph &, const Node &, Plan *);
+void bind_delta_rule(const Graph &, const Node &, Plan *);
+void bind_ssm_scan(const Graph &, const Node &, Plan *);
 
 // A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
 struct AttentionSpec {
@@ -56,6 +62,9 @@ struct Norm {
   int x = -1, weight = -1;
   int64_t groups = 0;
   float eps = 0;
+  bool weight_per_group = false;
+
+  void run(const Run &run, const float *from, float *to, int64_t wide) const;  // one row
 };
 Norm read_norm(const Graph &graph, const Node &node);
 
@@ -124,6 +133,10 @@ class Reader {
   void want_vector(int v, int64_t size) const;  // f32-able weight or value of one dimension; absent is fine
   void want_vectors(int v, int64_t count, int64_t size) const;  // F32 weight of two dimensions; absent is fine
   void want_matrix(int v, size_t dims) const;   // a weight of a known storage type
+  // A weight of F32 with so many elements, or a vector of that size; absent is fine.
+  void want_floats(int v, int64_t elements) const;
+  // The layer of a slots group that `group` and `layer` name, with so many elements.
+  void want_slots(int64_t elements, int &group, int &layer);
 
  private:
   const Attribute &find(const char *name);

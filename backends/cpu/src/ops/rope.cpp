@@ -8,7 +8,7 @@ namespace halflap::cpu {
 namespace {
 
 struct Rotary : Call {
-  std::vector<double> frequencies;
+  std::vector<double> frequencies, axes;  // axes: of the positions, per pair; none: the first
   int factors, table;  // table: (T, 2, pairs)
   double magnitude;
 
@@ -18,8 +18,9 @@ struct Rotary : Call {
     run.for_rows(run.step.tokens, 64 * pairs, [&](int64_t t, int) {
       float *cos = run.floats(table) + t * 2 * pairs, *sin = cos + pairs;
       for (int64_t i = 0; i < pairs; i++) {
+        const int64_t axis = axes.empty() || run.step.axes == 1 ? 0 : static_cast<int64_t>(axes[static_cast<size_t>(i)]);
         const double frequency = frequencies[static_cast<size_t>(i)];
-        const double angle = run.step.position[t] * (divide ? frequency / static_cast<double>(divide[i]) : frequency);
+        const double angle = run.step.position[axis * run.step.tokens + t] * (divide ? frequency / static_cast<double>(divide[i]) : frequency);
         cos[i] = static_cast<float>(std::cos(angle) * magnitude);
         sin[i] = static_cast<float>(std::sin(angle) * magnitude);
       }
@@ -38,7 +39,7 @@ struct Rope : Call {
     const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
     float *to = run.floats(y) + t * wide;
     if (norm.groups) {
-      run.k.rms_norm(from, norm.weight < 0 ? nullptr : run.floats(norm.weight), to, norm.groups, wide / norm.groups, norm.eps);
+      norm.run(run, from, to, wide);
       from = to;
     }
     run.k.rope(from, to, wide / head_dim, head_dim, pairs, offset, neighbours, cos, cos + pairs);
@@ -54,9 +55,11 @@ struct Rope : Call {
 
 }  // namespace
 
-void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude, int buffer) {
+void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude,
+                const std::vector<double> &axes, int buffer) {
   auto call = std::make_unique<Rotary>();
   call->frequencies = frequencies;
+  call->axes = axes;
   call->factors = factors;
   call->magnitude = magnitude;
   call->table = buffer;
@@ -72,6 +75,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   const std::string &layout = in.text("layout");
   const double magnitude = in.number("magnitude");
   const int64_t offset = in.integer("offset"), long_from = in.integer("long_from");
+  const std::vector<double> &axes = in.numbers("axes");
   in.no_more();
   in.want_activation(in.input(0));
   in.want_activation(in.output());
@@ -86,9 +90,11 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
     fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
   in.want_vector(in.input(1), pairs);
   in.want_vector(in.input(2), pairs);
+  in.want(axes.empty() || static_cast<int64_t>(axes.size()) == pairs, "axes", static_cast<int64_t>(axes.size()), pairs);
+  for (double axis : axes) in.want(axis >= 0 && axis <= 3 && axis == std::floor(axis), "axis", static_cast<int64_t>(axis), 3);
   if (!plan) return;
   const bool is_long = in.input(2) >= 0 && (!plan->limits.context || plan->limits.context > long_from);
-  const int table = plan->rotary(frequencies, in.input(is_long ? 2 : 1), magnitude);
+  const int table = plan->rotary(frequencies, in.input(is_long ? 2 : 1), magnitude, axes);
   auto call = std::make_unique<Rope>();
   call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();

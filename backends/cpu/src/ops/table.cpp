@@ -22,6 +22,8 @@ constexpr Entry kTable[] = {
     {"layer_norm", 1, bind_layer_norm}, {"columns", 1, bind_columns},
     {"add_positions", 1, bind_add_positions},
     {"latent_attention", 1, bind_latent_attention},
+    {"split", 1, bind_split},       {"l2_norm", 1, bind_l2_norm}, {"conv_state", 1, bind_conv_state},
+    {"delta_rule", 1, bind_delta_rule}, {"ssm_scan", 1, bind_ssm_scan},
 };
 
 const Entry &find(const Node &node) {
@@ -199,6 +201,30 @@ void Reader::want_matrix(int v, size_t dims) const {
          info(x.type).block);
 }
 
+void Reader::want_floats(int v, int64_t elements) const {
+  if (v < 0) return;
+  const Value &x = value(v);
+  if (x.dims.size() == 1) return want_vector(v, elements);
+  int64_t product = 1;
+  for (int64_t dim : x.dims) product *= dim;
+  want(x.kind == HL_WEIGHT && product == elements, x.name.c_str(), product, elements);
+  if (x.type != Type::F32)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %.20s, want F32", x.name.c_str(), node_.op.c_str(), x.dtype.c_str());
+}
+
+void Reader::want_slots(int64_t elements, int &group, int &layer) {
+  const std::string &name = text("group");
+  const int64_t place = integer("layer");
+  group = graph_.group(name);
+  if (group < 0 || graph_.groups[static_cast<size_t>(group)].kind != HL_SLOTS)
+    fail(HL_INVALID, "group of op %s: got '%.100s', want one of the graph's of slots", node_.op.c_str(), name.c_str());
+  const std::vector<Layer> &layers = graph_.groups[static_cast<size_t>(group)].layers;
+  want(place >= 0 && place < static_cast<int64_t>(layers.size()), "layer", place, static_cast<int64_t>(layers.size()) - 1);
+  layer = static_cast<int>(place);
+  want(layers[static_cast<size_t>(place)].k_width == elements, "elements of a slot", layers[static_cast<size_t>(place)].k_width,
+       elements);
+}
+
 Activation read_activation(Reader &reader, bool gated) {
   const std::string &name = reader.text("activation");
   if (name == "silu") return Activation::silu;
@@ -207,8 +233,9 @@ Activation read_activation(Reader &reader, bool gated) {
   if (name == "relu") return Activation::relu;
   if (name == "relu2") return Activation::relu2;
   if (name == "sigmoid") return Activation::sigmoid;
+  if (name == "softplus") return Activation::softplus;
   if (name == "swiglu_oai" && gated) return Activation::swiglu_oai;
-  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu', 'gelu_tanh', 'relu', 'relu2' or 'sigmoid'", name.c_str());
+  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu', 'gelu_tanh', 'relu', 'relu2', 'sigmoid' or 'softplus'", name.c_str());
 }
 
 }  // namespace halflap::cpu

@@ -95,9 +95,11 @@ typedef struct hl_node {
 
 typedef struct hl_layer {
   int64_t struct_size;
-  int64_t k_width; /* elements of one token's K row */
+  int64_t k_width; /* elements of one token's K row; of a slots group: f32 kept per sequence, and v_width is 0 */
   int64_t v_width;
 } hl_layer;
+
+enum { HL_BLOCKS = 0, HL_SLOTS = 1 }; /* state of every token, or a fixed number of f32 per sequence */
 
 typedef struct hl_group {
   int64_t struct_size;
@@ -106,6 +108,9 @@ typedef struct hl_group {
   int64_t n_layers;
   int64_t window; /* 0: every token is kept */
   int64_t blocks; /* KV blocks of 32 tokens in the pool; ids 0 to blocks-1 */
+  int64_t slots;  /* HL_SLOTS: slots in the pool; ids 0 to slots-1 */
+  int32_t kind;
+  int32_t reserved;
 } hl_group;
 
 typedef struct hl_graph {
@@ -141,6 +146,12 @@ typedef struct hl_group_step {
   const int32_t *first_token; /* (S) position of the first token in the first listed block; a multiple of 32 */
   const int32_t *length;      /* (S) tokens of each sequence after this step */
   int64_t n_blocks;
+  /* HL_SLOTS only, where the five above are NULL and 0. A slot is written once in a step, and read by nobody but the
+   * sequence that writes it; slot_in may equal slot_out. */
+  const int32_t *slot_in;  /* (S) state before the step; -1 reads as zero */
+  const int32_t *slot_out; /* (S) state after it */
+  const int32_t *emit;     /* (n_emit, 2) token of the step, ascending, and slot: the state after it goes there too */
+  int64_t n_emit;
 } hl_group_step;
 
 typedef struct hl_copy {
@@ -268,7 +279,7 @@ typedef struct hl_backend_api {
 
   int32_t (*state_new)(hl_device *device, const hl_group *groups, int64_t n_groups, const hl_limits *limits,
                        hl_state **state, hl_error *error);
-  /* rows: (32, k_width + v_width) f32, K first, after rope. */
+  /* rows: (32, k_width + v_width) f32, K first, after rope; of a slots group (k_width), and `block` is a slot. */
   int32_t (*state_export)(hl_state *state, int32_t group, int32_t layer, int32_t block, float *rows, hl_error *error);
   int32_t (*state_import)(hl_state *state, int32_t group, int32_t layer, int32_t block, const float *rows,
                           hl_error *error);

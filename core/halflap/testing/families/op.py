@@ -6,23 +6,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 
 from halflap.device.interface import Array, Device, DeviceInfo, Weight
 from halflap.errors import HalflapError
+from halflap.graph import ops
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph, Value
+from halflap.graph.step import Step
 from halflap.testing.cases import TOLERANCE, Case, Failed, NotOffered, Operand, require_support, within
 from halflap.testing.drawing import Rng, draw_weight, f32_weight
 from halflap.testing.expected import Expected, difference
 from halflap.testing.families.drawn_cases import drawn_cases
 from halflap.testing.families.op_cases import op_cases
+from halflap.testing.families.recurrent_cases import drawn_recurrent_cases, recurrent_cases
 from halflap.testing.rig import Rig, Tables, limits_for
 from halflap.testing.rounding import settled
 
 
 def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     yield from op_cases()
+    yield from recurrent_cases()
     yield from drawn_cases(seed)
+    yield from drawn_recurrent_cases(seed)
 
 
 def check(case: Case, device: Device) -> float:
@@ -34,18 +40,41 @@ def check(case: Case, device: Device) -> float:
     limits = limits_for(graph, kv=facts["kv"])
     expected = Expected(graph, weights, limits, rounding)
     tables = Tables(graph, limits, rng)
-    if graph.groups and facts["kv"] != "f16":
+    if facts["kv"] != "f16" and any(group.kind == "blocks" for group in graph.groups):
         _require_storage(device, graph, facts["kv"])
     worst = 0.0
     with Rig(device, graph, weights, limits) as rig:
         for lengths in facts["chunks"]:
             chunks = {s: rng.integers(0, 37, n).tolist() for s, n in enumerate(lengths)}
-            step = tables.step(chunks, facts.get("wanted"), offset=facts.get("offset", 0))
+            emit = [token for token in facts.get("emit", ()) if token < sum(lengths)]
+            step = tables.step(chunks, facts.get("wanted"), offset=facts.get("offset", 0), emit=emit)
+            if facts.get("axes"):
+                step = evolve(step, position=_axes(step.position, facts["axes"]))
             kinds = [rounding.get(o.dtype, "none") for o in facts["operands"] if o and o.kind == "weight"]
             inputs = draw_inputs(facts["operands"], step.sizes(), rng, "i8x256" if "i8x256" in kinds else "none")
             wanted, found = expected.run(step, inputs), rig.run(step, inputs)
             for name in graph.outputs:
                 worst = max(worst, compare(name, found[name], wanted[name]))
+            worst = max(worst, _compare_slots(step, graph, rig, expected))
+            for kept in step.slots:
+                tables.drop(kept, step.slots[kept].emit[:, 1].tolist(), resume=facts.get("resume", False))
+    return worst
+
+
+def _axes(position: Array, count: int) -> Array:
+    """Positions of `count` axes that differ from each other: (count, T)."""
+    return np.concatenate([position * (axis + 1) + 3 * axis for axis in range(count)]).astype(np.int32)
+
+
+def _compare_slots(step: Step, graph: Graph, rig: Rig, expected: Expected) -> float:
+    """Every slot that the step wrote, as exported."""
+    worst = 0.0
+    for group in graph.groups:
+        if group.kind == "slots":
+            written = {*step.slots[group.name].target.tolist(), *step.slots[group.name].emit[:, 1].tolist()}
+            for slot in sorted(written):
+                found, wanted = (side.export_slot(group.name, 0, slot) for side in (rig.state, expected))
+                worst = max(worst, compare(f"slot {slot}", found, wanted))
     return worst
 
 
@@ -76,6 +105,9 @@ def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]
     if facts["op"] in ("attention", "latent_attention"):
         k, v = (int(operand.shape[1]) for operand in facts["operands"][1:3])
         attributes |= g.state_layer("kv", k, v, attributes.get("window", 0))
+    keeps = ops.find(facts["op"]).keeps
+    if keeps is not None:
+        attributes |= g.slot_layer("slots", keeps(values, attributes))
     results = getattr(g, facts["op"])(*values, **attributes)
     outputs = list(results) if isinstance(results, tuple) else [results]
     if facts.get("read_only"):
@@ -100,6 +132,15 @@ def draw_inputs(
             drawn[operand.name] = np.asarray(rows, np.int32).reshape(shape)
         elif operand.draw == "ties":
             drawn[operand.name] = rng.integers(0, 3, shape).astype(np.float32)
+        elif operand.draw == "share":
+            drawn[operand.name] = rng.uniform(0, 1, shape).astype(np.float32)
+        elif operand.draw == "negative":
+            drawn[operand.name] = rng.uniform(-1, -0.01, shape).astype(np.float32)
+        elif operand.draw.startswith("unit:"):
+            count = int(operand.draw.removeprefix("unit:"))
+            parts = rng.standard_normal((shape[0], count, shape[1] // count))
+            lengths = np.linalg.norm(parts, axis=-1, keepdims=True)
+            drawn[operand.name] = (parts / lengths).astype(np.float32).reshape(shape)
         elif operand.draw == "positive":
             drawn[operand.name] = rng.uniform(0.1, 2.0, shape).astype(np.float32)
         else:
@@ -111,6 +152,8 @@ def _weight(operand: Operand, rng: Rng) -> Weight:
     shape = tuple(int(dim) for dim in operand.shape)
     if operand.draw == "positive":
         return f32_weight(operand.name, rng.uniform(0.5, 4.0, shape).astype(np.float32))
+    if operand.draw == "negative":
+        return f32_weight(operand.name, rng.uniform(-4.0, -0.5, shape).astype(np.float32))
     if operand.dtype == "F32" and len(shape) == 1:
         return f32_weight(operand.name, rng.standard_normal(shape).astype(np.float32))
     return draw_weight(operand.name, operand.dtype, shape, rng)

@@ -26,7 +26,8 @@ def case(op: str, variant: str, *operands: Operand | None, chunks: Chunks = ((5,
 
     Args:
         chunks: per step, the tokens that each sequence is fed.
-        facts: attributes, kv (storage of K and V), offset (of rotary positions), wanted (rows), read_only.
+        facts: attributes, kv (storage of K and V), offset (of rotary positions), axes (of positions), wanted (rows),
+            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted).
     """
     facts = {"attributes": {}, "kv": "f32", **facts, "op": op, "operands": operands, "chunks": chunks}
     return Case(f"op/{op}/{variant}", "op", len(variant), facts)
@@ -47,7 +48,7 @@ def _elementwise() -> Iterator[Case]:
         yield case(op, "weight-row", row("a", 67), Operand("b", (67,), "weight", "F32"))
         yield case(op, "column", row("a", 67), row("b", 1))
         yield case(op, "number", row("a", 67), Operand("b", (1,), "weight", "F32"))
-    for activation in ("silu", "gelu", "gelu_tanh", "sigmoid", "relu", "relu2"):
+    for activation in ("silu", "gelu", "gelu_tanh", "sigmoid", "relu", "relu2", "softplus"):
         given = {"activation": activation}
         yield case("activate", activation, row("x", 131), attributes=given, chunks=((17,),))
         yield case("glu", activation, row("gate", 131), row("up", 131), attributes=given, chunks=((3,),))
@@ -77,6 +78,8 @@ def _norms() -> Iterator[Case]:
     each = Operand("weight", (3, 35), "weight", "F32")
     yield case("layer_norm", "one-each", row("x", 105), each, None, attributes={"eps": 1e-5, "groups": 3})
     yield case("layer_norm", "no-weight", row("x", 96), None, None, attributes={"eps": 0.5, "groups": 2})
+    weight = Operand("weight", (3, 20), "weight", "F32")
+    yield case("rms_norm", "weight-per-group", row("x", 60), weight, attributes={"eps": 1e-6, "groups": 3})
     yield case("rms_norm", "no-weight", row("x", 96), None, attributes={"eps": 1e-5, "groups": 2})
     for block in (1, 2, 64):
         yield case("hadamard", f"block-{block}", row("x", 3 * block), attributes={"block": block}, chunks=((17,),))
@@ -91,6 +94,10 @@ def _rope() -> Iterator[Case]:
             x = row("x", heads * head_dim)
             yield case("rope", f"{layout}-{heads}x{head_dim}{partial}", x, None, attributes=given,
                         chunks=((3, 2), (1, 17)))  # fmt: skip
+            given = {**given, "axes": tuple(i % 3 for i in range(pairs))}
+            for axes in (1, 3, 4):
+                yield case("rope", f"{layout}-{heads}x{head_dim}{partial}-axes-{axes}", x, None, attributes=given,
+                           chunks=((3, 2),), axes=axes)  # fmt: skip
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
         factors = Operand("factors", (12,), "weight", "F32", "positive")
         yield case("rope", f"{layout}-factors-magnitude", row("x", 96), factors, attributes=given, chunks=((33,),))
