@@ -206,8 +206,9 @@ def _rows_and_routes() -> Iterator[Case]:
     bias, scales = (Operand(name, (24,), "weight", "F32", "positive") for name in ("bias", "scales"))
     for gating, best in (("sigmoid", 2), ("softmax", 1)):
         given = {"gating": gating, "used": 5, "groups": 6, "groups_used": 2, "group_best": best, "normalize": True}
-        yield case("route", f"groups-{gating}", row("logits", 24), bias, None, attributes=given, chunks=((33,),))
-        given |= {"used": 3, "groups_used": 6}
+        yield case("route", f"groups-{gating}", row("logits", 24), None, None, attributes=given, chunks=((33,),))
+        yield case("route", f"groups-bias-{gating}", row("logits", 24), bias, None, attributes=given, chunks=((33,),))
+        given = given | {"used": 3, "groups_used": 6}
         yield case("route", f"scales-{gating}", row("logits", 24), None, scales, attributes=given, chunks=((17,),))
     given = {"used": 4, "groups": 3, "groups_used": 2}
     yield case("route", "group-ties", Operand("logits", ("T", 9), draw="ties"), None, attributes=given, chunks=((33,),))
