@@ -67,3 +67,9 @@ def test_a_broken_graph_is_refused(graph: Graph, message: str) -> None:
     verify(graph)
     with pytest.raises(HalflapError, match=message):
         verify(BREAKS[message](graph))
+
+
+@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
+def test_every_tensor_of_a_file_is_read(shared: Path, case: str) -> None:
+    with loading.open_model(oracle_file(shared, case)) as file:
+        assert set(loading.open_architecture(file).graph.weights()) == set(file.tensors)
