@@ -147,3 +147,53 @@ def test_route(cpu: Any, gating: str, normalize: bool) -> None:
     ties = {"logits": np.zeros((1, 13), np.float32)}
     with Machine(cpu, graph, weights) as machine:
         assert machine.run(simple_step(1), ties)["plain.ids"].tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_K", "MXFP4"])
+@pytest.mark.parametrize("tokens", [1, 5, 40])
+def test_latent_attention_with_stored_types(cpu_isa: Any, kind: str, tokens: int) -> None:
+    heads, plain, rotated, rank, v_head_dim = 3, 256, 16, 256, 20
+    weights = [random_weight("k", kind, (heads, rank, plain)), random_weight("v", kind, (heads, v_head_dim, rank))]
+    g = builder(weights)
+    g.segment("all")
+    values = [
+        g.input(name, "f32", "T", n) for name, n in (("q", heads * (plain + rotated)), ("key", rotated), ("c", rank))
+    ]
+    state = g.state_layer("kv", rotated, rank)
+    y = g.latent_attention(
+        *values, g.weight("k"), g.weight("v"), heads=heads, plain_dim=plain, rotated_dim=rotated, rank=rank,
+        v_head_dim=v_head_dim, scale=0.02, **state,
+    )  # fmt: skip
+    g.output(y, "y")
+    inputs = {v.name: normal(tokens, int(v.shape[1]), seed=i) for i, v in enumerate(values)}
+    got, want = both(cpu_isa, g.finish(), simple_step(tokens, groups=["kv"]), inputs, weights)
+    assert relative(got["y"], want["y"]) < (1e-4 if kind == "F16" else 0.03)
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_K", "MXFP4"])
+@pytest.mark.parametrize("tokens", [1, 5, 40])
+def test_experts_with_gate_and_up_in_one_and_biases(cpu_isa: Any, kind: str, tokens: int) -> None:
+    experts, width, hidden = 4, 256, 256
+    weights = [
+        random_weight("up", kind, (experts, 2 * hidden, width), 1),
+        random_weight("down", kind, (experts, width, hidden), 2),
+        f32_weight("up_bias", normal(experts, 2 * hidden, seed=3)),
+        f32_weight("down_bias", normal(experts, width, seed=4)),
+    ]  # fmt: skip
+    g = builder(weights)
+    g.segment("all")
+    x, ids, shares = g.input("x", "f32", "T", width), g.input("chosen", "i32", "T", 2), g.input("shares", "f32", "T", 2)
+    y = g.moe(
+        x, ids, shares, None, g.weight("up"), g.weight("down"), None, g.weight("up_bias"), g.weight("down_bias"),
+        activation="swiglu_oai", limit=7.0,
+    )  # fmt: skip
+    g.output(y, "y")
+    rng = np.random.default_rng(0)
+    chosen = np.array([rng.permutation(experts)[:2] for _ in range(tokens)], np.int32)
+    inputs = {
+        "x": normal(tokens, width),
+        "chosen": chosen,
+        "shares": rng.uniform(0.1, 1, (tokens, 2)).astype(np.float32),
+    }
+    got, want = both(cpu_isa, g.finish(), simple_step(tokens), inputs, weights)
+    assert relative(got["y"], want["y"]) < (1e-4 if kind == "F16" else 0.03)
