@@ -43,8 +43,12 @@ class Context(Protocol):
         """StateRows of a blocks group, SlotRows of a slots group."""
 
 
-def embed(ids: I32, table: F32) -> F32:
-    return np.asarray(table[ids])
+def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int) -> F32:
+    rows = np.zeros((len(ids), width), np.float32) if table is None else table[np.maximum(ids, 0)] * np.float32(scale)
+    if embeds is not None:
+        given = ids < 0
+        rows[given] = embeds[-1 - ids[given], column : column + rows.shape[1]]
+    return rows
 
 
 def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
@@ -141,6 +145,7 @@ def attention(
     window: int,
     window_kind: str,
     softcap: float,
+    spans: bool,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
 
@@ -159,7 +164,8 @@ def attention(
         keys, values = (part[:count] for part in rows.read(blocks))
         oldest = oldest_seen(index, window, window_kind)
         places = (np.arange(count) + table.first_token[s])[None, :]
-        hidden = (places > index[:, None]) | (places < oldest[:, None])
+        newest = np.maximum(index, step.span_end[tokens] - 1) if spans and step.span_end is not None else index
+        hidden = (places > newest[:, None]) | (places < oldest[:, None])
         queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
         if softcap:
