@@ -115,6 +115,15 @@ def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     return [("f32", (*ids.shape, width))]
 
 
+def _add_positions(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, table = inputs
+    assert x is not None
+    assert table is not None
+    if len(table.shape) != 2 or x.shape != ("T", table.shape[1]):
+        raise mismatch("add_positions", f"{shown(x)} with {shown(table)}", "a row of the table for each token")
+    return [("f32", x.shape)]
+
+
 def _linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     x, weight, bias = inputs
     assert x is not None
@@ -162,7 +171,7 @@ def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> l
 
 
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    x, factors = inputs
+    x, *factors = inputs
     assert x is not None
     head_dim, pairs, offset = attributes["head_dim"], len(attributes["frequencies"]), attributes["offset"]
     if not isinstance(x.shape[-1], int) or x.shape[-1] % head_dim:
@@ -171,8 +180,9 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
         raise mismatch("rope", f"{pairs} pairs from element {offset}", f"pairs within {head_dim} elements")
     if attributes["layout"] not in ("interleaved", "half"):
         raise mismatch("rope", f"layout {attributes['layout']!r}", "'interleaved' or 'half'")
-    if factors is not None and factors.shape != (pairs,):
-        raise mismatch("rope", f"factors {shown(factors)}", f"shape [{pairs}]")
+    for value in factors:
+        if value is not None and value.shape != (pairs,):
+            raise mismatch("rope", f"factors {shown(value)}", f"shape [{pairs}]")
     axes = attributes["axes"]
     if axes and (len(axes) != pairs or not all(0 <= axis < MOST_AXES for axis in axes)):
         raise mismatch("rope", f"axes {axes}", f"none, or {pairs} from 0 to {MOST_AXES - 1}")
@@ -252,7 +262,7 @@ def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     if not 0 < used <= groups_used * size:
         raise mismatch("route", f"{used} experts used of {groups_used * size}", "at least one, at most all")
     for value in given:
-        if value is not None and value.shape != (experts,):
+        if value is not None and value.shape not in ((experts,), (1, experts)):
             raise mismatch("route", shown(value), f"shape [{experts}]")
     return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
 
@@ -280,13 +290,14 @@ TABLE = (
     # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
     # table, token ids read as zeros and `width` says how many.
     Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0}),
+    Op("add_positions", ("x", "table"), _add_positions, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
     Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
-        ("x", "factors?"),
+        ("x", "factors?", "long_factors?"),
         _rope,
         {
             "head_dim": REQUIRED,
@@ -294,6 +305,7 @@ TABLE = (
             "layout": REQUIRED,  # "interleaved": pairs (2i, 2i+1); "half": pairs (i, i + rotated/2)
             "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
             "offset": 0,  # elements of each head that lie before the rotated ones
+            "long_from": 0,  # long_factors take the place of factors where the limits allow more context than this
             "axes": (),  # which of the step's position axes turns each pair (M-RoPE); none: the first turns all
         },
         context=True,

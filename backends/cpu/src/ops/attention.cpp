@@ -126,7 +126,8 @@ void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   if (plan->limits.context) most = std::min(most, plan->limits.context);
   call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
   call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
-  const std::vector<int> reads{call->q, spec.stored ? -1 : call->k, spec.stored ? -1 : call->v, call->sinks}, writes{call->y, call->records};
+  const int key = spec.stored ? -1 : spec.k, value = spec.stored ? -1 : spec.v;
+  const std::vector<int> reads{call->q, key, value, call->sinks}, writes{call->y, call->records};
   plan->add(std::move(call), reads, writes);
 }
 

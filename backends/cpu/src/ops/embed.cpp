@@ -1,4 +1,4 @@
-// embed and take: rows chosen by id; columns: neighbouring ones of each row.
+// embed, add_positions and take: rows chosen by number; columns: neighbouring ones of each row.
 #include <cstring>
 
 #include "ops.h"
@@ -34,6 +34,22 @@ struct Embed : Call {
         run.k.dequantize[static_cast<int>(type)](run.bytes(table) + id[t] * bytes, wide, to);
         if (scale != 1) run.k.scale(to, scale, to, wide);
       }
+    });
+  }
+};
+
+struct AddPositions : Call {
+  int x, table, y;
+  Type type;
+  int64_t positions, wide;
+
+  void run(const Run &run) const override {
+    check_ids("position", run.step.index, run.step.tokens, positions);
+    const int64_t bytes = row_bytes(type, wide);
+    run.for_rows(run.step.tokens, wide, [&](int64_t t, int worker) {
+      float *row = reinterpret_cast<float *>(run.scratch(worker));
+      run.k.dequantize[static_cast<int>(type)](run.bytes(table) + run.step.index[t] * bytes, wide, row);
+      run.k.add(run.floats(x) + t * wide, row, run.floats(y) + t * wide, wide);
     });
   }
 };
@@ -116,6 +132,29 @@ void bind_take(const Graph &graph, const Node &node, Plan *plan) {
   call->y = in.output();
   call->wide = width(x);
   plan->add(std::move(call), {in.input(0), in.input(1)}, {in.output()});
+}
+
+void bind_add_positions(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 2, 2, 1);
+  in.no_more();
+  auto call = std::make_unique<AddPositions>();
+  call->x = in.input(0);
+  call->table = in.input(1);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->y);
+  in.want_same_shape(call->x, call->y);
+  in.want_matrix(call->table, 2);
+  const Value &x = in.value(call->x), &table = in.value(call->table);
+  in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
+  in.want(width(x) == table.dims[1], "width of x", width(x), table.dims[1]);
+  call->type = table.type;
+  call->positions = table.dims[0];
+  call->wide = table.dims[1];
+  if (!plan) return;
+  plan->need_worker(call->wide * 4);
+  const int from = call->x, to = call->y;
+  plan->add(std::move(call), {from}, {to});
 }
 
 void bind_columns(const Graph &graph, const Node &node, Plan *plan) {
