@@ -232,7 +232,7 @@ def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activa
 
 
 def _sigmoid(x: F32) -> F32:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+    return np.float32(1) / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))  # e^89 is no float32
 
 
 def _softmax(x: F32) -> F32:
