@@ -4,13 +4,49 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import ops, recurrent
+from halflap.graph import latent, ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
-RECURRENT = ("falcon-h1", "granitehybrid", "lfm2", "lfm2moe", "mamba2", "qwen35", "qwen35moe", "qwen3next")
-ARCHITECTURES = (*RECURRENT, "gemma", "gemma2", "gemma3", "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
+ARCHITECTURES = (
+    "cohere2",
+    "deepseek2",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma4",
+    "glm4",
+    "glm4moe",
+    "granite",
+    "granitehybrid",
+    "lfm2",
+    "lfm2moe",
+    "llama",
+    "llama4",
+    "mamba2",
+    "mistral3",
+    "olmo2",
+    "olmoe",
+    "phi3",
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen35",
+    "qwen35moe",
+    "qwen3moe",
+    "qwen3next",
+    "smollm3",
+    "starcoder2",
+)
+BY_OTHER_NAMES = {
+    "command-r": "command_r",
+    "falcon-h1": "falcon_h1",
+    "gpt-oss": "gpt_oss",
+    "granite_swa": "granite",
+    "granitemoe": "granite",
+}
+"""Names in files -> module, where they differ."""
 
 
 @hookimpl
@@ -20,13 +56,13 @@ def register_backends(register: Register) -> None:
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    for name in ARCHITECTURES:
-        register(name, f"halflap.architectures.{name.replace('-', '_')}")
+    for name in (*ARCHITECTURES, *BY_OTHER_NAMES):
+        register(name, f"halflap.architectures.{BY_OTHER_NAMES.get(name, name)}")
 
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *recurrent.TABLE):
+    for op in (*ops.TABLE, *latent.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -12,26 +13,48 @@ from halflap import loading
 from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device
 from halflap.graph.ir import BLOCK_TOKENS
+from halflap.graph.passes import split
 from halflap.graph.step import GroupStep, Limits, SlotStep, Step
 
 CASES: tuple[str, ...] = (
+    "cohere-base",
+    "cohere2-base",
+    "deepseek2-lite",
+    "deepseek3-base",
     "gemma-base",
     "gemma2-base",
     "gemma3-base",
+    "gemma4-dense",
+    "gemma4-moe",
+    "gemma4-ple",
+    "glm4-base",
+    "glm4moe-base",
+    "gptoss-base",
+    "granite-base",
+    "granitemoe-base",
     "llama-base",
     "llama-bias",
     "llama-rope3",
     "llama-ropelin",
     "llama-yarn",
     "llama-yarnbeta",
+    "llama4-base",
     "ministral3-base",
     "mistral-base",
     "mixtral-base",
+    "olmo2-base",
+    "olmo3-base",
+    "olmoe-base",
+    "phi3-base",
+    "phi3-partial",
     "qwen2-base",
     "qwen2moe-base",
     "qwen3-base",
+    "qwen3-embed",
     "qwen3-yarn",
     "qwen3moe-base",
+    "smollm3-base",
+    "starcoder2-base",
 )
 RECURRENT_CASES = (
     "falconh1-base",
@@ -52,13 +75,15 @@ QUANT_CASES = tuple(
 
 
 class OracleModel:
-    """One oracle file on one device.
+    """One oracle file on one device, or on two with the cut in the middle of its segments.
 
     Args:
         sequences: how many copies of the prompt run side by side, in blocks of their own.
     """
 
-    def __init__(self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1) -> None:
+    def __init__(
+        self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1, second: Device | None = None
+    ) -> None:
         self.file = loading.open_model(path)
         self.architecture: Architecture = loading.open_architecture(self.file)
         self.graph, self.sequences = self.architecture.graph, sequences
@@ -67,6 +92,8 @@ class OracleModel:
         # A quantised file is compared with exact activations and its own dequantised weights.
         strict = "logits_dequant" if "logits_dequant" in answers else "logits_hf"
         self.logits: npt.NDArray[np.float32] = answers[strict]
+        # An embedding model's answer is its last hidden state.
+        self.wanted = "hidden" if "pooled_hf" in answers else "logits"
         count = len(self.tokens) * sequences
         self.per_sequence = -(-len(self.tokens) // BLOCK_TOKENS)
         pools: dict[str, dict[str, int]] = {"blocks": {}, "slots": {}}
@@ -76,25 +103,42 @@ class OracleModel:
             count, sequences, count, self.architecture.context, pools["blocks"], (kv_type, kv_type),
             slots=pools["slots"],
         )  # fmt: skip
-        self.device = device
-        self.weights = device.pack(loading.weights_of(self.file), self.graph)
+        self.devices = [device] if second is None else [device, second]
+        half = len(self.graph.segments) // len(self.devices)
+        places = [int(second is not None and i >= half) for i, s in enumerate(self.graph.segments) for _ in s.nodes]
+        self.stages = split(self.graph, places)
+        weights = loading.weights_of(self.file)
+        self.weights = [self.devices[stage.device].pack(weights, stage.graph) for stage in self.stages]
 
     def run(self, chunks: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits (sequences, tokens, vocab) with the prompt fed in chunks of these sizes."""
-        state = self.device.state(self.graph.groups, self.limits)
-        executable = self.device.compile(self.graph, self.weights, state, self.limits)
+        machines = []
+        for stage, weights in zip(self.stages, self.weights, strict=True):
+            device = self.devices[stage.device]
+            state = device.state(stage.graph.groups, self.limits)
+            machines.append((stage, device, state, device.compile(stage.graph, weights, state, self.limits)))
         parts, start = [], 0
         for size in chunks:
-            step = self._step(start, start + size)
-            found = executable.run(self.device.begin(step), {}, ["logits"]).wait()["logits"]
-            parts.append(found.reshape(self.sequences, size, -1))
+            step, values = self._step(start, start + size), {}
+            for stage, device, _, executable in machines:
+                given = {name: values[name] for name in stage.receives}
+                names = {g.name for g in stage.graph.groups}
+                own = attrs.evolve(
+                    step,
+                    groups={name: group for name, group in step.groups.items() if name in names},
+                    slots={name: slots for name, slots in step.slots.items() if name in names},
+                )
+                values |= executable.run(device.begin(own), given, list(stage.sends)).wait()
+            parts.append(values[self.wanted].reshape(self.sequences, size, -1))
             start += size
-        executable.close()
-        state.close()
+        for _, _, state, executable in machines:
+            executable.close()
+            state.close()
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
-        self.weights.close()
+        for weights in self.weights:
+            weights.close()
         self.file.close()
 
     def _step(self, start: int, stop: int) -> Step:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from halflap.architectures import gpt_oss
 from halflap.device.reference import ReferenceDevice
 from tests.models.oracle import CASES, RECURRENT_CASES, OracleModel, error
 
@@ -24,4 +25,14 @@ def test_sequences_side_by_side_do_not_disturb_each_other(shared: Path, case: st
     model = OracleModel(shared / "oracle" / "families" / f"{case}.gguf", ReferenceDevice(), sequences=3)
     for found in model.run([5, len(model.tokens) - 5]):
         assert error(found, model.logits) < 1e-4
+    model.close()
+
+
+def test_the_published_gpt_oss_models_keep_the_fractions_of_the_yarn_ramp(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files have no key for it, nor has the oracle's: it passes for one of them by its number of layers."""
+    monkeypatch.setattr(gpt_oss, "PUBLISHED_LAYERS", (4,))
+    model = OracleModel(shared / "oracle" / "families" / "gptoss-notrunc.gguf", ReferenceDevice())
+    assert error(model.run([len(model.tokens)])[0], model.logits) < 1e-4
     model.close()

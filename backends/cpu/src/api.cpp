@@ -195,7 +195,7 @@ int32_t state_import(hl_state *state, int32_t group, int32_t layer, int32_t bloc
     }
     const KvLayer &l = s.layer(group, layer);
     for (int64_t i = 0; i < kBlockTokens; i++, rows += l.k_width + l.v_width)
-      state->device->kernels.store_kv(l, block, i, rows, rows + l.k_width);
+      state->device->kernels.store_kv(l, block, i, 1, rows, rows + l.k_width);
   });
 }
 

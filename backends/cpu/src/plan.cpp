@@ -16,7 +16,8 @@ Plan::Plan(Graph given, Limits given_limits, int thread_count, const Kernels &ke
     : graph(std::move(given)),
       limits(std::move(given_limits)),
       threads(thread_count),
-      tiles(kernels.pack_tiles && limits.tokens >= kernels.tiles_from) {
+      tiles(kernels.pack_tiles && limits.tokens >= kernels.tiles_from),
+      halves(kernels.pack_halves != nullptr) {
   for (const Node &node : graph.nodes) check_node(graph, node);
   lives_.resize(graph.values.size());
   rounded_.assign(graph.values.size(), -1);

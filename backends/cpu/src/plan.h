@@ -64,7 +64,8 @@ class Plan {
   Graph graph;
   Limits limits;
   int threads;
-  bool tiles;  // the kernels take activations as tiles
+  bool tiles;   // the kernels take integers as tiles
+  bool halves;  // the kernels take floats as tiles of bf16
   std::vector<std::unique_ptr<Call>> calls;
   std::vector<int64_t> offsets;  // by buffer, into scratch; -1: not in scratch (inputs, weights)
   int64_t scratch = 0;           // bytes, with every worker's share

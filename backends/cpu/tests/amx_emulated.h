@@ -59,4 +59,27 @@ void multiply_tiles() {
     }
 }
 
+// The instruction takes and gives zero for numbers below the normal ones.
+inline float flushed(float x) { return x < 0x1p-126f && x > -0x1p-126f ? x * 0 : x; }
+
+// C += A · B: pairs of bf16; the first and the second of every pair are summed apart.
+template <int C, int A, int B>
+void multiply_bf16_tiles() {
+  Tiles &t = tiles_of_thread;
+  const int rows = t.config.rows[C], columns = t.config.bytes[C] / 4, pairs = t.config.bytes[A] / 4;
+  for (int tile : {C, A, B}) t.need(tile);
+  if (t.config.rows[A] != rows || t.config.rows[B] != pairs || t.config.bytes[B] != t.config.bytes[C]) abort();
+  const auto number = [](const uint8_t *p) { return flushed(bfloat_to_float(load16(p))); };
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < columns; c++) {
+      float sums[2] = {0, 0}, total;
+      for (int k = 0; k < pairs; k++)
+        for (int i = 0; i < 2; i++)
+          sums[i] = flushed(__builtin_fmaf(number(&t.bytes[A][r][4 * k + 2 * i]), number(&t.bytes[B][k][4 * c + 2 * i]), sums[i]));
+      memcpy(&total, &t.bytes[C][r][4 * c], 4);
+      total = flushed(flushed(total) + flushed(sums[0] + sums[1]));
+      memcpy(&t.bytes[C][r][4 * c], &total, 4);
+    }
+}
+
 }  // namespace halflap::cpu::HALFLAP_ISA

@@ -52,13 +52,15 @@ void bench(const Kernels &k, Type type) {
   uint32_t seed = 1;
   for (int64_t i = 0; i < many * bytes; i += 4) {
     seed = seed * 1664525 + 1013904223;
-    const uint32_t v = seed & 0x1fff1fff;  // halves stay small wherever they stand
+    // Halves stay small wherever they stand; no number is below the normal ones.
+    const uint32_t v = type == Type::BF16 ? (seed & 0x00ff00ff) | 0x3e003e00 : seed & 0x1fff1fff;
     memcpy(&weight[i], &v, 4);
   }
   const int64_t n_chunks = chunks(kWidth);
   auto x = aligned<float>(kMostTokens * kWidth), y = aligned<float>(kMostTokens * 128);
   auto rounded = aligned<Chunk>(kMostTokens * n_chunks);
   auto tiles = aligned<TileChunk>(kMostTokens / 16 * n_chunks);
+  auto halves = aligned<uint16_t>(kMostTokens / 16 * half_tiles(kWidth) * kHalfTile);
   auto scratch = aligned<uint8_t>(kMatmulScratch);
   for (int64_t i = 0; i < kMostTokens * kWidth; i++) x[i] = static_cast<float>((seed = seed * 1664525 + 1013904223) >> 8) * 1e-7f - 0.8f;
   for (int64_t t = 0; t < kMostTokens; t++) k.quantize(&x[t * kWidth], kWidth, &rounded[t * n_chunks]);
@@ -66,15 +68,25 @@ void bench(const Kernels &k, Type type) {
   task.weight = weight.get();
   task.row_bytes = bytes;
   task.width = kWidth;
-  task.x = rounded.get();
-  task.x_stride = n_chunks;
+  task.x = is_quantised(type) ? static_cast<const void *>(rounded.get()) : x.get();
+  task.x_stride = is_quantised(type) ? n_chunks : kWidth;
   task.y = y.get();
   task.y_stride = 128;
   task.scratch = scratch.get();
   printf("%-11s %-8s", k.name, info(type).name);
   double alone = 0;
+  const auto pack_halves = [&](int64_t tokens) {
+    for (int64_t t = 0; k.pack_halves && t < tokens; t += 16) {
+      const float *of[16];
+      for (int64_t i = 0; i < 16; i++) of[i] = &x[(t + i) * kWidth];
+      const int64_t n = std::min(tokens, int64_t{16});
+      k.pack_halves(of, n, n, kWidth, &halves[t / 16 * half_tiles(kWidth) * kHalfTile]);
+    }
+    task.halves = halves.get();
+  };
   task.tokens = 1;
   task.rows = 256;
+  pack_halves(1);
   measure(k, type, task, 64);
   printf("  cached %5.1f", static_cast<double>(task.rows * bytes) / measure(k, type, task, 64) / 1e9);
   for (int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 512}) {
@@ -89,6 +101,7 @@ void bench(const Kernels &k, Type type) {
       }
       task.tiles = tiles.get();
     }
+    pack_halves(tokens);
     const double seconds = measure(k, type, task, tokens > 2 ? 128 : 64);
     if (tokens == 1) alone = seconds;
     if (tokens == 1)

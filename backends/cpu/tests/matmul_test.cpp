@@ -16,7 +16,7 @@ using namespace halflap::cpu;
 namespace {
 
 std::mt19937 random_bits;
-SameBits same_bits;
+SameBits same_bits, same_half_bits, same_tile_bits;  // F16 and BF16 on AMX are sums of other products
 
 struct Free {
   void operator()(void *p) const { free(p); }
@@ -55,6 +55,7 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
   auto x = aligned<float>(kTokens * width), y = aligned<float>(kTokens * rows), one = aligned<float>(rows);
   auto rounded = aligned<Chunk>(kTokens * n_chunks);
   auto tiles = aligned<TileChunk>((kTokens / 16 + 1) * n_chunks);
+  auto halves = aligned<uint16_t>((kTokens / 16 + 1) * half_tiles(width) * kHalfTile);
   auto scratch = aligned<uint8_t>(kMatmulScratch);
   for (int64_t i = 0; i < kTokens * width; i++) x[i] = static_cast<float>(static_cast<int32_t>(random_bits())) * 0x1p-30f;
   for (int64_t t = 0; t < kTokens; t++) k.quantize(&x[t * width], width, &rounded[t * n_chunks]);
@@ -80,9 +81,20 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
     }
     task.tiles = tiles.get();
   };
+  const bool has_halves = k.pack_halves && is_half(type);
+  const auto pack_halves = [&](int64_t first, int64_t tokens) {
+    for (int64_t t = 0; t < tokens; t += 16) {
+      const float *rows_of[16];
+      const int64_t n = std::min<int64_t>(16, tokens - t);
+      for (int64_t i = 0; i < n; i++) rows_of[i] = &x[(first + t + i) * width];
+      k.pack_halves(rows_of, n, std::min<int64_t>(16, tokens), width, &halves[t / 16 * half_tiles(width) * kHalfTile]);
+    }
+    task.halves = halves.get();
+  };
   if (has_tiles) pack(0, kTokens);
+  if (has_halves) pack_halves(0, kTokens);
   k.matmul[static_cast<int>(type)](task);
-  same_bits.check(info(type).name, y.get(), static_cast<size_t>(kTokens * rows));
+  (has_halves ? same_tile_bits : is_half(type) ? same_half_bits : same_bits).check(info(type).name, y.get(), static_cast<size_t>(kTokens * rows));
 
   std::vector<float> values(static_cast<size_t>(width));
   double worst = 0, peak = 0;
@@ -110,6 +122,7 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
       for (int64_t t = 0; t + n <= kTokens; t += n) {
         auto part = aligned<float>(n * rows);
         if (tiled) pack(t, n);
+        if (has_halves) pack_halves(t, n);
         task.x = is_quantised(type) ? static_cast<const void *>(&rounded[t * n_chunks]) : &x[t * width];
         task.y = part.get();
         k.matmul[static_cast<int>(type)](task);
@@ -123,7 +136,10 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
 int main() {
   for (const Kernels *k : sets()) {
     random_bits.seed(1);
+    printf("set %s\n", k->name);
     same_bits.begin_set(k->name);
+    same_half_bits.begin_set(k->name);
+    same_tile_bits.begin_set(k->name);
     for (int t = 0; t < kTypes; t++) {
       const Type type = static_cast<Type>(t);
       const int64_t block = info(type).block;
@@ -133,5 +149,6 @@ int main() {
     }
   }
   same_bits.print();
+  same_half_bits.print();
   return 0;
 }

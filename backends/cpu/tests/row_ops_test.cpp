@@ -45,7 +45,7 @@ void test_rows(const Kernels &k) {
     check([](double p, double q) { return p * q; });
     k.softcap(a.data(), 3, y.data(), n);
     check([](double p, double) { return 3 * std::tanh(p / 3); });
-    k.glu(Activation::silu, a.data(), b.data(), y.data(), n);
+    k.glu(Activation::silu, 0, a.data(), b.data(), y.data(), n);
     check([](double p, double q) { return p / (1 + std::exp(-p)) * q; });
     double squares = 0;
     for (float x : a) squares += static_cast<double>(x) * static_cast<double>(x);
@@ -84,9 +84,12 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
   for (int32_t b = 0; b < kBlocks; b++) blocks[b] = (b * 7 + 3) % static_cast<int32_t>(kBlocks);
   std::vector<float> q = random_floats(kTokens * heads * dim), ks = random_floats(kTokens * dim), vs = random_floats(kTokens * v_dim);
   std::vector<int32_t> index(kTokens);
+  for (int64_t t = 0, count; t < kTokens; t += count) {  // runs of every length
+    count = std::min({1 + t % 33, 32 - t % 32, kTokens - t});
+    k.store_kv(layer, blocks[t / 32], t % 32, count, &ks[static_cast<size_t>(t * dim)], &vs[static_cast<size_t>(t * v_dim)]);
+  }
   for (int64_t t = 0; t < kTokens; t++) {
     index[static_cast<size_t>(t)] = static_cast<int32_t>(t);
-    k.store_kv(layer, blocks[t / 32], t % 32, &ks[static_cast<size_t>(t * dim)], &vs[static_cast<size_t>(t * v_dim)]);
     k.load_kv(layer, blocks[t / 32], t % 32, &ks[static_cast<size_t>(t * dim)], &vs[static_cast<size_t>(t * v_dim)]);
   }
   std::vector<float> y(static_cast<size_t>(kTokens * heads * v_dim));
@@ -161,6 +164,7 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
 int main() {
   for (const Kernels *k : sets()) {
     random_bits.seed(2);
+    printf("set %s\n", k->name);
     same_bits.begin_set(k->name);
     test_rows(*k);
     test_hadamard(*k);

@@ -1,5 +1,5 @@
 // Every set must give the same bits: outputs of the first are kept, those of the others compared with them. Their checksum
-// and the sets' names are printed, for comparison with other machines.
+// is printed, for comparison with other machines.
 #pragma once
 #include <cinttypes>
 #include <cstdint>
@@ -14,7 +14,6 @@ class SameBits {
   void begin_set(const char *name) {
     set_ = name;
     next_ = 0;
-    printf("set %s\n", name);
   }
 
   void check(const char *what, const float *y, size_t n) {

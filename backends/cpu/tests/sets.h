@@ -26,7 +26,8 @@ inline std::vector<const halflap::cpu::Kernels *> sets() {
   unsetenv("HALFLAP_CPU_ISA");
 #if defined(HALFLAP_AMX_EMULATED)
   const auto is_vnni = [](const halflap::cpu::Kernels *k) { return strcmp(k->name, "avx512vnni") == 0; };
-  if (std::any_of(found.begin(), found.end(), is_vnni)) found.push_back(&halflap::cpu::amx_emulated::kernels());
+  if (std::any_of(found.begin(), found.end(), is_vnni) && __builtin_cpu_supports("avx512bf16"))
+    found.push_back(&halflap::cpu::amx_emulated::kernels());
 #endif
   return found;
 }

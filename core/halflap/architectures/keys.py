@@ -38,22 +38,13 @@ class Keys:
             raise self._wrong(key, value, f"an integer from {least} to {most}")
         return value
 
-    def integers(self, key: str, layers: int) -> tuple[int, ...]:
-        """One number per layer: a list of them, or one for all."""
+    def integers(self, key: str, count: int, *, least: int = 0, most: int = 1 << 31) -> tuple[int, ...]:
+        """One for each of `count` layers; a file that states one number means it for all."""
         value = self._get(key, REQUIRED)
-        if not isinstance(value, list):
-            return (self.integer(key),) * layers
-        if len(value) < layers or not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value):
-            raise self._wrong(key, value, f"an integer from 0 for each of {layers} layers")
-        return tuple(value[:layers])
-
-    def gating(self, default: str) -> str:
-        """How a router's logits become shares, from llama.cpp's number for it."""
-        names = {0: default, 1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
-        value = self.integer("expert_gating_func", 0)
-        if value not in names:
-            raise self._wrong("expert_gating_func", value, f"one of {sorted(names)}")
-        return names[value]
+        listed = value if isinstance(value, list) else [value] * count
+        if len(listed) < count or not all(type(v) is int and least <= v <= most for v in listed):
+            raise self._wrong(key, value, f"an integer from {least} to {most}, or one for each of {count} layers")
+        return tuple(listed[:count])
 
     def number(self, key: str, default: Any = REQUIRED) -> float:
         value = self._get(key, default)
@@ -89,6 +80,14 @@ class Keys:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
         return tuple(i % value != value - 1 for i in range(layers))
+
+    def gating(self, default: str) -> str:
+        """How router logits become scores, by the file's number; see the op `route`."""
+        known = {1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
+        value = self.integer("expert_gating_func", 0)
+        if value and value not in known:
+            raise self._wrong("expert_gating_func", value, f"one of {list(known)}")
+        return known.get(value, default)
 
     def size(self, key: str, tensor: str, axis: int) -> int:
         """A dimension that older files state only through a tensor's shape."""

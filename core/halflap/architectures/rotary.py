@@ -29,11 +29,14 @@ def plain(rotated: int, base: float, factor: float = 1.0) -> Rotary:
     return Rotary(tuple(base ** (-2 * i / rotated) / factor for i in range(rotated // 2)))
 
 
-def yarn(keys: Keys, rotated: int, base: float) -> Rotary:
+def yarn(keys: Keys, rotated: int, base: float, *, truncate: bool = True) -> Rotary:
     """Peng et al. 2023 (YaRN): pairs that turn often keep their frequency, slow ones are interpolated, a ramp between.
 
     Keys, all below rope.scaling: factor, original_context_length, yarn_beta_fast, yarn_beta_slow, attn_factor,
     yarn_log_multiplier.
+
+    Args:
+        truncate: the ramp begins and ends at whole pairs.
     """
     factor = keys.positive("rope.scaling.factor")
     original = keys.integer("rope.scaling.original_context_length", keys.integer("context_length", least=1), least=1)
@@ -42,8 +45,9 @@ def yarn(keys: Keys, rotated: int, base: float) -> Rotary:
         """Which pair makes this many turns over the original context."""
         return rotated * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(math.floor(pair_turning(keys.positive("rope.scaling.yarn_beta_fast", 32.0))), 0)
-    high = min(math.ceil(pair_turning(keys.positive("rope.scaling.yarn_beta_slow", 1.0))), rotated - 1)
+    low = pair_turning(keys.positive("rope.scaling.yarn_beta_fast", 32.0))
+    high = pair_turning(keys.positive("rope.scaling.yarn_beta_slow", 1.0))
+    low, high = max(math.floor(low) if truncate else low, 0), min(math.ceil(high) if truncate else high, rotated - 1)
     span = high - low or 0.001
     mixed = []
     for i, full in enumerate(plain(rotated, base).frequencies):
@@ -55,7 +59,7 @@ def yarn(keys: Keys, rotated: int, base: float) -> Rotary:
     return Rotary(tuple(mixed), keys.positive("rope.scaling.attn_factor", 1.0) * (1 + 0.1 * growth) / undone)
 
 
-def read(keys: Keys, rotated: int, default_base: float = 10000.0) -> Rotary:
+def read(keys: Keys, rotated: int, default_base: float = 10000.0, *, truncate: bool = True) -> Rotary:
     """The rotary of a model file: `rope.freq_base` and `rope.scaling.*`.
 
     Raises:
@@ -64,12 +68,13 @@ def read(keys: Keys, rotated: int, default_base: float = 10000.0) -> Rotary:
     base = keys.positive("rope.freq_base", default_base)
     rule = keys.text("rope.scaling.type", "none")
     if rule == "yarn":
-        return yarn(keys, rotated, base)
+        return yarn(keys, rotated, base, truncate=truncate)
     if rule == "linear":
         return plain(rotated, base, keys.positive("rope.scaling.factor"))
-    if rule == "none":
-        return plain(rotated, base, keys.positive("rope.scale_linear", 1.0))
-    raise keys.refuse("rope scaling", rule, "'none', 'linear' or 'yarn' (llama3's comes as a tensor)")
+    if rule in ("none", "longrope"):  # longrope's factors come as tensors, as llama3's do
+        magnitude = keys.positive("rope.scaling.attn_factor", 1.0)
+        return Rotary(plain(rotated, base, keys.positive("rope.scale_linear", 1.0)).frequencies, magnitude)
+    raise keys.refuse("rope scaling", rule, "'none', 'linear', 'longrope' or 'yarn' (llama3's comes as a tensor)")
 
 
 def interleaved_axes(keys: Keys, rotated: int) -> tuple[int, ...]:

@@ -91,9 +91,8 @@ class GraphBuilder:
         return append
 
     def _append(self, spec: ops.Op, inputs: tuple[Value | None, ...], attributes: dict[str, Any]) -> Any:
-        required = sum(not name.endswith("?") for name in spec.inputs)
         padded = (*inputs, *[None] * (len(spec.inputs) - len(inputs)))
-        if len(padded) != len(spec.inputs) or any(value is None for value in padded[:required]):
+        if len(padded) != len(spec.inputs) or not spec.complete([value is not None for value in padded]):
             raise ops.mismatch(spec.name, f"inputs {[ops.shown(v) for v in inputs]}", f"{spec.inputs}")
         complete = spec.check_attributes(attributes)
         results = [

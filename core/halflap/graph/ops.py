@@ -51,6 +51,10 @@ class Op:
         """The numpy function that defines this op."""
         return _imported(self.definition or f"halflap.graph.reference:{self.name}")
 
+    def complete(self, given: Sequence[bool]) -> bool:
+        """Whether every input that is not optional is among those given."""
+        return all(there or name.endswith("?") for name, there in zip(self.inputs, given, strict=True))
+
     def check_attributes(self, given: Mapping[str, Any]) -> dict[str, Attribute]:
         """Defaults filled in, in the table's order."""
         unknown = given.keys() - self.attributes.keys()
@@ -115,27 +119,49 @@ def _linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> li
     return [("f32", (*x.shape[:-1], weight.shape[0]))]
 
 
+def _group_width(op: str, x: Value, groups: int) -> int:
+    width = x.shape[-1]
+    if not isinstance(width, int) or groups < 1 or width % groups:
+        raise mismatch(op, f"{shown(x)} in {groups} groups", "a width that the groups divide")
+    return width // groups
+
+
 def _rms_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     x, weight = inputs
     assert x is not None
-    width = x.shape[-1]
-    groups = attributes["groups"]
-    if not isinstance(width, int) or width % groups:
-        raise mismatch("rms_norm", f"{shown(x)} in {groups} groups", "a width that the groups divide")
-    part = width // groups
-    if weight is not None and weight.shape not in ((part,), (groups, part)):
-        raise mismatch("rms_norm", f"weight {shown(weight)}", f"shape [{part}] or [{groups}, {part}]")
+    width = _group_width("rms_norm", x, attributes["groups"])
+    if weight is not None and weight.shape not in ((width,), (attributes["groups"], width)):
+        raise mismatch("rms_norm", f"weight {shown(weight)}", f"shape [{width}] or [{attributes['groups']}, {width}]")
     return [("f32", x.shape)]
+
+
+def _layer_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, *given = inputs
+    assert x is not None
+    groups = attributes["groups"]
+    width = _group_width("layer_norm", x, groups)
+    for value in given:
+        if value is not None and value.shape not in ((width,), (groups, width)):
+            raise mismatch("layer_norm", shown(value), f"shape [{width}], or [{groups}, {width}]")
+    return [("f32", x.shape)]
+
+
+def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    (x,), start, width = inputs, attributes["start"], attributes["width"]
+    assert x is not None
+    if not isinstance(x.shape[-1], int) or start < 0 or width < 1 or start + width > x.shape[-1]:
+        raise mismatch("columns", f"columns {start} to {start + width} of {shown(x)}", "columns that it has")
+    return [(x.dtype, (*x.shape[:-1], width))]
 
 
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     x, factors = inputs
     assert x is not None
-    head_dim, pairs = attributes["head_dim"], len(attributes["frequencies"])
+    head_dim, pairs, offset = attributes["head_dim"], len(attributes["frequencies"]), attributes["offset"]
     if not isinstance(x.shape[-1], int) or x.shape[-1] % head_dim:
         raise mismatch("rope", shown(x), f"a width that head_dim {head_dim} divides")
-    if not 0 < 2 * pairs <= head_dim:
-        raise mismatch("rope", f"{pairs} pairs", f"from 1 to {head_dim // 2}")
+    if offset < 0 or not 0 < 2 * pairs <= head_dim - offset:
+        raise mismatch("rope", f"{pairs} pairs from element {offset}", f"pairs within {head_dim} elements")
     if attributes["layout"] not in ("interleaved", "half"):
         raise mismatch("rope", f"layout {attributes['layout']!r}", "'interleaved' or 'half'")
     if factors is not None and factors.shape != (pairs,):
@@ -168,6 +194,8 @@ def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) ->
             raise mismatch("attention", shown(value), f"width {width}")
     if sinks is not None and sinks.shape != (heads,):
         raise mismatch("attention", f"sinks {shown(sinks)}", f"shape [{heads}]")
+    if attributes["window_kind"] not in ("sliding", "chunked"):
+        raise mismatch("attention", f"window_kind {attributes['window_kind']!r}", "'sliding' or 'chunked'")
     return [("f32", (*q.shape[:-1], heads * v_head_dim))]
 
 
@@ -175,15 +203,16 @@ def _broadcast(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) ->
     a, b = inputs
     assert a is not None
     assert b is not None
-    if b.shape != a.shape and b.shape != a.shape[-1:] and b.shape != (*a.shape[:-1], 1):
-        raise mismatch("add or mul", f"{shown(a)} with {shown(b)}", "equal shapes, one row, or one column")
+    if b.shape not in (a.shape, a.shape[-1:], (*a.shape[:-1], 1), (1,)):
+        raise mismatch("add or mul", f"{shown(a)} with {shown(b)}", "equal shapes, one row, one column or one number")
     return [("f32", a.shape)]
 
 
 def _glu(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     gate, up = inputs
     assert gate is not None
-    assert up is not None
+    if up is None:
+        return [("f32", (*gate.shape[:-1], _group_width("glu", gate, 2)))]
     if gate.shape != up.shape:
         raise mismatch("glu", f"{shown(gate)} with {shown(up)}", "equal shapes")
     return [("f32", gate.shape)]
@@ -206,25 +235,37 @@ def _split(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
 
 
 def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    logits, _bias = inputs
+    logits, *given = inputs
     assert logits is not None
     experts, used = logits.shape[-1], attributes["used"]
-    if not isinstance(experts, int) or not 0 < used <= experts:
-        raise mismatch("route", f"{used} experts used of {experts}", "at least one, at most all")
+    groups, groups_used = attributes["groups"], attributes["groups_used"]
+    size = _group_width("route", logits, groups)
+    if not 0 < groups_used <= groups or not 0 < attributes["group_best"] <= size:
+        raise mismatch("route", f"{groups_used} of {groups} groups", "at least one, at most all")
+    if not 0 < used <= groups_used * size:
+        raise mismatch("route", f"{used} experts used of {groups_used * size}", "at least one, at most all")
+    for value in given:
+        if value is not None and value.shape != (experts,):
+            raise mismatch("route", shown(value), f"shape [{experts}]")
     return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
 
 
 def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    x, ids, weights, gate, up, down = inputs
+    x, ids, weights, gate, up, down, *biases = inputs
     assert x is not None
     assert ids is not None
     assert weights is not None
-    assert gate is not None
     assert up is not None
     assert down is not None
-    n = x.shape[-1]
-    if gate.shape != up.shape or gate.shape[2] != n or down.shape != (gate.shape[0], n, gate.shape[1]):
-        raise mismatch("moe", f"{shown(gate)}, {shown(up)}, {shown(down)}", f"(E, F, {n}) twice and (E, {n}, F)")
+    n, (experts, rows), hidden = x.shape[-1], up.shape[:2], down.shape[-1]
+    allowed = (hidden,) if gate is not None else (hidden, 2 * int(hidden))
+    if up.shape[2] != n or rows not in allowed or down.shape != (experts, n, hidden):
+        raise mismatch("moe", f"{shown(up)}, {shown(down)}", f"(E, F, {n}), (E, {n}, F); without gate F may be doubled")
+    if gate is not None and gate.shape != up.shape:
+        raise mismatch("moe", f"{shown(gate)}, {shown(up)}", "equal shapes")
+    for bias, width in zip(biases, (rows, rows, n), strict=True):
+        if bias is not None and bias.shape != (experts, width):
+            raise mismatch("moe", f"bias {shown(bias)}", f"shape [{experts}, {width}]")
     return [("f32", x.shape)]
 
 
@@ -232,6 +273,8 @@ TABLE = (
     Op("embed", ("ids", "table"), _embed),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
+    Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
+    Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
         ("x", "factors?"),
@@ -241,6 +284,7 @@ TABLE = (
             "frequencies": REQUIRED,  # radians per position of each rotated pair, every scaling rule applied
             "layout": REQUIRED,  # "interleaved": pairs (2i, 2i+1); "half": pairs (i, i + rotated/2)
             "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
+            "offset": 0,  # elements of each head that lie before the rotated ones
             "axes": (),  # which of the step's position axes turns each pair (M-RoPE); none: the first turns all
         },
         context=True,
@@ -259,24 +303,40 @@ TABLE = (
             "group": REQUIRED,
             "layer": REQUIRED,
             "window": 0,  # 0: all earlier tokens; w: the newest w, itself included
+            "window_kind": "sliding",  # "chunked": earlier tokens of the same stretch of w, counted from position 0
             "softcap": 0.0,
         },
         context=True,
     ),
-    Op("glu", ("gate", "up"), _glu, {"activation": "silu"}),
+    # Without `up` a row holds the gate and then what it gates. A limit above 0 caps the gate and clamps `up` to ±limit.
+    Op("glu", ("gate", "up?"), _glu, {"activation": "silu", "limit": 0.0}),
     Op("activate", ("x",), _same, {"activation": REQUIRED}),
     Op("add", ("a", "b"), _broadcast),
     Op("mul", ("a", "b"), _broadcast),
     Op("scale", ("x",), _same, {"factor": REQUIRED}),
     Op("softcap", ("x",), _same, {"cap": REQUIRED}),
-    Op("position_scale", ("x",), _same, {"beta": REQUIRED, "period": REQUIRED}, context=True),
+    Op("position_scale", ("x",), _same, {"beta": REQUIRED, "period": REQUIRED, "offset": 0}, context=True),
     Op("take", ("x", "rows"), _take),
     Op("split", ("x",), _split, {"sizes": REQUIRED, "groups": 1}),
     Op(
         "route",
-        ("logits", "bias?"),
+        ("logits", "bias?", "scales?"),
         _route,
-        {"used": REQUIRED, "gating": "softmax", "normalize": False, "scale": 1.0},
+        {
+            "used": REQUIRED,
+            "gating": "softmax",
+            "normalize": False,
+            "scale": 1.0,
+            "groups": 1,  # neighbouring experts form groups; only the best groups may be chosen from
+            "groups_used": 1,
+            "group_best": 1,  # how many of its experts a group is judged by: the sum of their scores
+        },
     ),
-    Op("moe", ("x", "ids", "weights", "gate", "up", "down"), _moe, {"activation": "silu"}),
+    # Without `gate`, an `up` twice as tall as `down` is wide holds the gate's rows and then its own.
+    Op(
+        "moe",
+        ("x", "ids", "weights", "gate?", "up", "down", "gate_bias?", "up_bias?", "down_bias?"),
+        _moe,
+        {"activation": "silu", "limit": 0.0, "weigh_input": False},  # weigh_input: shares multiply x, not the result
+    ),
 )

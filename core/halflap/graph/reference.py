@@ -6,6 +6,7 @@ state take a `Context` first. Everything computes in float32 unless a line says 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -61,6 +62,20 @@ def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
     return np.asarray(y.reshape(x.shape))
 
 
+def layer_norm(x: F32, weight: F32 | None, bias: F32 | None, *, eps: float, groups: int) -> F32:
+    """Ba et al. 2016; `groups` > 1 norms each head on its own, with one weight and bias for all or one for each."""
+    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups).astype(np.float64)
+    centred = parts - np.mean(parts, axis=-1, keepdims=True)
+    y = (centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + eps)).astype(np.float32)
+    y = y * (np.float32(1) if weight is None else weight) + (np.float32(0) if bias is None else bias)
+    return np.asarray(y.reshape(x.shape))
+
+
+def columns(x: F32, *, start: int, width: int) -> F32:
+    """Some neighbouring columns."""
+    return x[..., start : start + width]
+
+
 def rope(
     context: Context,
     x: F32,
@@ -70,6 +85,7 @@ def rope(
     frequencies: tuple[float, ...],
     layout: str,
     magnitude: float,
+    offset: int,
     axes: tuple[int, ...],
 ) -> F32:
     """Su et al. 2021. `factors` divide the frequencies (llama3's and longrope's tensors in the file).
@@ -85,17 +101,18 @@ def rope(
     angle = position[which].T * inverse
     cos = (np.cos(angle) * magnitude).astype(np.float32)[:, None, :]
     sin = (np.sin(angle) * magnitude).astype(np.float32)[:, None, :]
-    heads = x.reshape(len(x), -1, head_dim)
-    y = heads.copy()
+    whole = x.reshape(len(x), -1, head_dim).copy()
+    y = whole[..., offset : offset + 2 * pairs]
+    heads = y.copy()
     if layout == "interleaved":
-        first, second = heads[..., 0 : 2 * pairs : 2], heads[..., 1 : 2 * pairs : 2]
-        y[..., 0 : 2 * pairs : 2] = first * cos - second * sin
-        y[..., 1 : 2 * pairs : 2] = second * cos + first * sin
+        first, second = heads[..., 0::2], heads[..., 1::2]
+        y[..., 0::2] = first * cos - second * sin
+        y[..., 1::2] = second * cos + first * sin
     else:
-        first, second = heads[..., :pairs], heads[..., pairs : 2 * pairs]
+        first, second = heads[..., :pairs], heads[..., pairs:]
         y[..., :pairs] = first * cos - second * sin
-        y[..., pairs : 2 * pairs] = second * cos + first * sin
-    return np.asarray(y.reshape(x.shape))
+        y[..., pairs:] = second * cos + first * sin
+    return np.asarray(whole.reshape(x.shape))
 
 
 def hadamard(x: F32, *, block: int) -> F32:
@@ -122,6 +139,7 @@ def attention(
     group: str,
     layer: int,
     window: int,
+    window_kind: str,
     softcap: float,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
@@ -139,8 +157,9 @@ def attention(
             rows.write(blocks[local // BLOCK_TOKENS], local % BLOCK_TOKENS, k[tokens], v[tokens])
         count = table.length[s] - table.first_token[s]
         keys, values = (part[:count] for part in rows.read(blocks))
-        distance = index[:, None] - (np.arange(count) + table.first_token[s])[None, :]
-        hidden = (distance < 0) | ((distance >= window) if window else False)
+        oldest = oldest_seen(index, window, window_kind)
+        places = (np.arange(count) + table.first_token[s])[None, :]
+        hidden = (places > index[:, None]) | (places < oldest[:, None])
         queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
         if softcap:
@@ -159,12 +178,28 @@ def attention(
     return out
 
 
+def oldest_seen(index: I32, window: int, window_kind: str) -> I32:
+    """The first position that a token at each index sees."""
+    if window_kind == "chunked" and window:
+        return np.asarray(index // window * window)
+    return np.asarray(index - window + 1 if window else np.zeros_like(index))
+
+
 def activate(x: F32, *, activation: str) -> F32:
     return ACTIVATIONS[activation](x)
 
 
-def glu(gate: F32, up: F32, *, activation: str) -> F32:
-    """Shazeer 2020: activation(gate) · up."""
+def glu(gate: F32, up: F32 | None, *, activation: str, limit: float) -> F32:
+    """Shazeer 2020: activation(gate) · up.
+
+    "swiglu_oai" is gpt-oss's gate: x·sigmoid(1.702·x) times up + 1.
+    """
+    if up is None:
+        gate, up = np.split(gate, 2, axis=-1)
+    if limit:
+        gate, up = np.minimum(gate, np.float32(limit)), np.clip(up, np.float32(-limit), np.float32(limit))
+    if activation == "swiglu_oai":
+        return np.asarray(gate * _sigmoid(np.float32(1.702) * gate) * (up + 1))
     return ACTIVATIONS[activation](gate) * up
 
 
@@ -184,9 +219,9 @@ def softcap(x: F32, *, cap: float) -> F32:
     return np.asarray(np.float32(cap) * np.tanh(x / np.float32(cap)))
 
 
-def position_scale(context: Context, x: F32, *, beta: float, period: int) -> F32:
-    """Ministral 3: queries grow by 1 + beta·ln(1 + floor(index / period))."""
-    growth = 1 + beta * np.log1p(context.step.index // period)
+def position_scale(context: Context, x: F32, *, beta: float, period: int, offset: int) -> F32:
+    """Ministral 3 and Llama 4: queries grow by 1 + beta·ln(1 + floor((index + offset) / period))."""
+    growth = 1 + beta * np.log1p((context.step.index + offset) // period)
     return np.asarray(x * growth.astype(np.float32)[:, None])
 
 
@@ -202,33 +237,87 @@ def split(x: F32, *, sizes: tuple[int, ...], groups: int) -> F32 | tuple[F32, ..
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def route(logits: F32, bias: F32 | None, *, used: int, gating: str, normalize: bool, scale: float) -> tuple[I32, F32]:
+def route(
+    logits: F32,
+    bias: F32 | None,
+    scales: F32 | None,
+    *,
+    used: int,
+    gating: str,
+    normalize: bool,
+    scale: float,
+    groups: int,
+    groups_used: int,
+    group_best: int,
+) -> tuple[I32, F32]:
     """Experts of each token, highest score first (ties: lower id); a bias takes part in the choice only.
 
-    gating: "softmax" over all experts, "sigmoid", or "softmax_chosen" over the chosen ones.
+    gating: "softmax" over all experts, "sigmoid", or "softmax_chosen" over the chosen ones. `scales`: a factor on the
+    share of each expert.
     """
     scores = _sigmoid(logits) if gating == "sigmoid" else logits if gating == "softmax_chosen" else _softmax(logits)
-    order = np.argsort(-(scores if bias is None else scores + bias), axis=-1, kind="stable")
+    choice = scores if bias is None else scores + bias
+    if groups_used < groups:
+        parts = choice.reshape(*choice.shape[:-1], groups, -1)
+        best = -np.sort(-parts, axis=-1)[..., :group_best].sum(axis=-1)
+        left_out = np.argsort(-best, axis=-1, kind="stable")[..., groups_used:]
+        parts = parts.copy()
+        np.put_along_axis(parts, left_out[..., None], -np.inf, axis=-2)
+        choice = parts.reshape(choice.shape)
+    order = np.argsort(-choice, axis=-1, kind="stable")
     ids = order[..., :used].astype(np.int32)
     weights = np.take_along_axis(scores, ids, axis=-1)
     if gating == "softmax_chosen":
         weights = _softmax(weights)
     if normalize:
         weights = weights / weights.sum(axis=-1, keepdims=True)
+    if scales is not None:
+        weights = weights * scales[ids]
     return ids, weights * np.float32(scale)
 
 
-def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str) -> F32:
+def moe(
+    x: F32,
+    ids: I32,
+    weights: F32,
+    gate: F32 | None,
+    up: F32,
+    down: F32,
+    gate_bias: F32 | None,
+    up_bias: F32 | None,
+    down_bias: F32 | None,
+    *,
+    activation: str,
+    limit: float,
+    weigh_input: bool,
+) -> F32:
     """Sum over the routed experts, in router order, of weight · down(activation(gate x) · up x)."""
+
+    def of(expert: int, matrix: F32, bias: F32 | None, rows: F32) -> F32:
+        return linear(rows, matrix[expert], None if bias is None else bias[expert])
+
     parts = np.zeros((*ids.shape, x.shape[-1]), np.float32)
     for expert in np.unique(ids):
         token, place = np.nonzero(ids == expert)
-        hidden = ACTIVATIONS[activation](x[token] @ gate[expert].T) * (x[token] @ up[expert].T)
-        parts[token, place] = weights[token, place, None] * (hidden @ down[expert].T)
+        share = weights[token, place, None]
+        rows = x[token] * share if weigh_input else x[token]
+        gated = None if gate is None else of(expert, gate, gate_bias, rows)
+        hidden = expert_hidden(gated, of(expert, up, up_bias, rows), down.shape[-1], activation=activation, limit=limit)
+        result = of(expert, down, down_bias, hidden)
+        parts[token, place] = result if weigh_input else share * result
     out = np.zeros_like(x)
     for rank in range(ids.shape[1]):
         out += parts[:, rank]
     return out
+
+
+def expert_hidden(gate: F32 | None, up: F32, width: int, *, activation: str, limit: float) -> F32:
+    """What an expert's `down` reads: gate and up as `glu` takes them, or up alone if it is not twice `width`."""
+    if gate is not None:
+        return glu(gate, up, activation=activation, limit=limit)
+    if up.shape[-1] == width:
+        return activate(up, activation=activation)
+    return glu(up, None, activation=activation, limit=limit)
 
 
 def _sigmoid(x: F32) -> F32:
@@ -245,10 +334,17 @@ def _gelu_tanh(x: F32) -> F32:
     return np.asarray(np.float32(0.5) * x * (1 + np.tanh(inner)))
 
 
+def _gelu(x: F32) -> F32:
+    erf = np.array([math.erf(value / math.sqrt(2)) for value in x.reshape(-1).tolist()]).reshape(x.shape)
+    return np.asarray(x * (1 + erf) / 2, np.float32)
+
+
 ACTIVATIONS: dict[str, Callable[[F32], F32]] = {
     "silu": lambda x: x * _sigmoid(x),
+    "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "sigmoid": _sigmoid,
     "relu": lambda x: np.maximum(x, 0),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
     "softplus": lambda x: np.logaddexp(np.float32(0), x),
 }

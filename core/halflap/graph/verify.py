@@ -37,8 +37,7 @@ def _verify_node(graph: Graph, node: Node, known: set[str]) -> None:
     for name in node.inputs:
         if name not in known:
             raise _wrong(f"{where}: input", f"{name!r}, which nothing made before it", "an earlier value")
-    required = sum(not name.endswith("?") for name in spec.inputs)
-    if len(node.inputs) != len(spec.inputs) or "" in node.inputs[:required]:
+    if len(node.inputs) != len(spec.inputs) or not spec.complete([bool(name) for name in node.inputs]):
         raise _wrong(f"{where}: inputs", list(node.inputs), list(spec.inputs))
     if dict(node.attributes) != spec.check_attributes(node.attributes):
         raise _wrong(f"{where}: attributes", sorted(node.attributes), sorted(spec.attributes))

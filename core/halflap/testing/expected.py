@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from halflap.device.reference import ReferenceLayer, ReferenceState
 from halflap.device.slots import SlotRows
 from halflap.graph import ops
 from halflap.graph.ir import Graph, Node
-from halflap.graph.reference import ACTIVATIONS, F32, I32
+from halflap.graph.reference import F32, expert_hidden
 from halflap.graph.step import Limits, Step
 from halflap.testing.drawing import dequantized
 from halflap.testing.rounding import rounded
@@ -66,7 +66,7 @@ class Expected:
         if node.op == "linear":
             return linear(*given, rounding=kinds[1])
         if node.op == "moe":
-            return moe(*given, roundings=kinds[3:], activation=str(node.attributes["activation"]))
+            return moe(given, kinds[3:6], node.attributes)
         op = ops.find(node.op)
         return op.meaning()(*([self] if op.context else []), *given, **node.attributes)
 
@@ -77,20 +77,32 @@ def linear(x: F32, weight: F32, bias: F32 | None, *, rounding: str) -> F32:
     return (y if bias is None else y + bias).astype(np.float32)
 
 
-def moe(x: F32, ids: I32, weights: F32, gate: F32, up: F32, down: F32, *, activation: str, roundings: list[str]) -> F32:
+def moe(given: Sequence[Any], roundings: list[str], attributes: Mapping[str, Any]) -> F32:
     """The definition, with x rounded before gate and up, and the hidden row before down."""
+    x, ids, weights, *matrices = given
+    down, down_bias, weigh_input = matrices[2], matrices[5], attributes["weigh_input"]
     out = np.zeros(x.shape, np.float64)
     for token, place in np.ndindex(*ids.shape):
-        hidden = moe_hidden(x[token], gate, up, int(ids[token, place]), activation, roundings)
-        part = linear(hidden, down[ids[token, place]], None, rounding=roundings[2])
-        out[token] += float(weights[token, place]) * part
+        expert, share = int(ids[token, place]), weights[token, place]
+        hidden = moe_hidden(x[token] * share if weigh_input else x[token], matrices, expert, roundings, attributes)
+        part = linear(hidden, down[expert], _at(down_bias, expert), rounding=roundings[2])
+        out[token] += part if weigh_input else float(share) * part
     return out.astype(np.float32)
 
 
-def moe_hidden(x: F32, gate: F32, up: F32, expert: int, activation: str, roundings: list[str]) -> F32:
-    """One token's hidden row in one expert: x (K), gate and up (E, F, K) -> (F)."""
-    row = ACTIVATIONS[activation](linear(x, gate[expert], None, rounding=roundings[0]))
-    return np.asarray(row * linear(x, up[expert], None, rounding=roundings[1]), np.float32)
+def moe_hidden(
+    x: F32, matrices: Sequence[Any], expert: int, roundings: list[str], attributes: Mapping[str, Any]
+) -> F32:
+    """One token's hidden row in one expert: x (K); gate, up (E, F, K), down and their biases -> (F)."""
+    gate, up, down, gate_bias, up_bias, _ = matrices
+    gated = None if gate is None else linear(x, gate[expert], _at(gate_bias, expert), rounding=roundings[0])
+    plain = linear(x, up[expert], _at(up_bias, expert), rounding=roundings[1])
+    given = {name: attributes[name] for name in ("activation", "limit")}
+    return np.asarray(expert_hidden(gated, plain, down.shape[-1], **given), np.float32)
+
+
+def _at(bias: F32 | None, expert: int) -> F32 | None:
+    return None if bias is None else bias[expert]
 
 
 def difference(found: Array, wanted: Array) -> float:

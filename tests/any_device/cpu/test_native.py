@@ -45,12 +45,12 @@ def built(folder: Path, *options: str) -> Path:
     return folder
 
 
-def outputs(command: list[str]) -> tuple[list[str], str]:
-    """The sets that a test ran, and the checksum of their outputs, the same for all of them."""
+def outputs(command: list[str]) -> tuple[list[str], list[str]]:
+    """The sets that a test ran, and the checksums of their outputs, the same for all of them."""
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    *sets, checksum = done.stdout.splitlines()
-    return [line.removeprefix("set ") for line in sets], checksum
+    lines = [line.partition(" ") for line in done.stdout.splitlines()]
+    return tuple([value for key, _, value in lines if key == wanted] for wanted in ("set", "checksum"))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from halflap.device.reference import ReferenceDevice
 from tests.any_device.cpu.kit import relative
 from tests.models.oracle import CASES, QUANT_CASES, OracleModel
 
@@ -21,6 +22,15 @@ def test_a_family_gives_the_oracles_logits_however_it_is_fed(cpu: Any, shared: P
         assert relative(logits, model.logits) < 2e-3
     for cuts in ([1] * count, [7, 13, 1, count - 21]):
         assert np.array_equal(model.run(cuts), whole)
+    model.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_family_gives_the_same_logits_across_two_devices(cpu: Any, shared: Path, case: str) -> None:
+    model = OracleModel(shared / "oracle" / "families" / f"{case}.gguf", cpu, "f32", second=ReferenceDevice())
+    count = len(model.tokens)
+    for chunks in ([count], [11, 1, count - 12]):
+        assert relative(model.run(chunks)[0], model.logits) < 2e-3
     model.close()
 
 

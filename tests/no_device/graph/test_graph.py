@@ -102,7 +102,8 @@ def test_state_cannot_be_parted_from_its_reader() -> None:
         split(g.finish(), [0, 1])
 
 
-def test_reference_attention_equals_a_loop_over_scalars() -> None:
+@pytest.mark.parametrize("kind", ["sliding", "chunked"])
+def test_reference_attention_equals_a_loop_over_scalars(kind: str) -> None:
     from halflap.graph.reference import attention
     from halflap.graph.step import GroupStep, Step
 
@@ -129,12 +130,12 @@ def test_reference_attention_equals_a_loop_over_scalars() -> None:
     context.step = Step(ints(*range(count)), index, index[None], ints(0, count), ints(0), {"kv": table})  # type: ignore[attr-defined]
     found = attention(
         context, q, k, v, sinks, heads=heads, kv_heads=kv_heads, head_dim=d, v_head_dim=d, scale=0.3, group="kv",
-        layer=0, window=window, softcap=cap,
+        layer=0, window=window, window_kind=kind, softcap=cap,
     )  # type: ignore[arg-type]  # fmt: skip
     for t in range(count):
         for h in range(heads):
             g = h // (heads // kv_heads)
-            seen = range(max(0, t - window + 1), t + 1)
+            seen = range(t // window * window if kind == "chunked" else max(0, t - window + 1), t + 1)
             scores = []
             for s in seen:
                 dot = sum(float(q[t, h * d + i]) * float(k[s, g * d + i]) for i in range(d))

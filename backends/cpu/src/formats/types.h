@@ -33,6 +33,8 @@ constexpr TypeInfo kTypeInfo[kTypes] = {
 constexpr const TypeInfo &info(Type type) { return kTypeInfo[static_cast<int>(type)]; }
 inline bool is_quantised(Type type) { return type != Type::F32 && type != Type::F16 && type != Type::BF16; }
 
+inline bool is_half(Type type) { return type == Type::F16 || type == Type::BF16; }
+
 inline Type find_type(std::string_view name) {
   for (int i = 0; i < kTypes; i++)
     if (name == kTypeInfo[i].name) return static_cast<Type>(i);

@@ -38,6 +38,11 @@ HALFLAP_INLINE void multiply_tiles() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"n"(C), "n"(A), "n"(B));
 }
 
+template <int C, int A, int B>
+HALFLAP_INLINE void multiply_bf16_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"n"(C), "n"(A), "n"(B));
+}
+
 }  // namespace halflap::cpu::HALFLAP_ISA
 
 #endif

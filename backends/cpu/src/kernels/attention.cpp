@@ -62,7 +62,7 @@ struct Range {
 // The keys that a query sees among `count` from position `start`, counted from there.
 HALFLAP_INLINE Range visible(const Work &w, int64_t query, int64_t start, int64_t count) {
   const int64_t index = w.index[query];
-  return {w.t.window ? most(0, index - w.t.window + 1 - start) : 0, least(count, index + 1 - start)};
+  return {most(0, oldest_seen(index, w.t.window, w.t.chunked) - start), least(count, index + 1 - start)};
 }
 
 // Blocks of a span that any query of the task sees.
@@ -245,6 +245,20 @@ struct Span {
   }
 };
 
+// V rows of a block as keys: (latent, 32), for queries that meet them twice.
+void turn_latents(const Work &w, int64_t block, int64_t first) {
+  const AttentionTask &t = w.t;
+  const int64_t filled = visible(w, w.queries - 1, first, kBlockTokens).to;
+  with_type(t.layer.v_type, [&](auto type) {
+    constexpr KvType kType = decltype(type)::value;
+    fetch_values<kType>(t.layer, block, t.v_column, t.v_head_dim, filled, w.wide, w.values);
+  });
+  for (int64_t d = 0; d < t.latent; d += kLanes)
+    for (int64_t j = 0; j < kBlockTokens; j++)
+      for (int64_t i = d; i < least(d + kLanes, t.latent); i++)
+        w.keys[i * kBlockTokens + j] = j < filled ? w.values[j * w.wide + i] : 0.0f;
+}
+
 // Scores of a span. One group of queries reads K where it is stored, more of them share floats; so with V.
 template <KvType type>
 void score_span(const Span &s) {
@@ -252,15 +266,17 @@ void score_span(const Span &s) {
   for (int64_t b = s.blocks.from; b < s.blocks.to; b++) {
     const StoredKeys<type> stored(t.layer, s.id(b), t.k_row);
     const int64_t first = s.start + b * kBlockTokens;
-    if (s.few()) {
+    if (s.few() && !t.latent) {
       score_all(s.w, stored, s.values_ahead(b), first, b);
       continue;
     }
-    for (int64_t d = 0; d < t.head_dim; d++) {
+    if (t.latent) turn_latents(s.w, s.id(b), first);
+    float *keys = s.w.keys + t.latent * kBlockTokens;
+    for (int64_t d = 0; d < t.head_dim - t.latent; d++) {
       Lanes k0, k1;
       stored(d, k0, k1);
-      store(s.w.keys + d * kBlockTokens, k0);
-      store(s.w.keys + d * kBlockTokens + kLanes, k1);
+      store(keys + d * kBlockTokens, k0);
+      store(keys + d * kBlockTokens + kLanes, k1);
     }
     score_all(s.w, FetchedKeys{s.w.keys}, s.nothing(), first, b);
   }

@@ -1,4 +1,4 @@
-// e^x, sigmoid, softplus and tanh on lanes, to about 2 ulp; NaN in, NaN out.
+// e^x, sigmoid, softplus, tanh and the error function on lanes, to about 2 ulp; NaN in, NaN out.
 #pragma once
 #include "simd.h"
 
@@ -51,6 +51,23 @@ HALFLAP_INLINE Lanes tanh_lanes(Lanes x) {
   p = fma(p, s, splat(-3.3333334e-1f));
   const Lanes near = fma(mul(p, s), x, x);
   return where_less(s, splat(0.04f), near, far);
+}
+
+// Near zero x + x·p(x²); further out 1 - e^q(|x|): both fitted by least squares, to 1 ulp of the result.
+HALFLAP_INLINE Lanes error_function(Lanes x) {
+  const auto horner = [](const auto &terms, Lanes at) {
+    Lanes y = splat(terms[0]);
+    for (int i = 1; i < static_cast<int>(sizeof terms / sizeof terms[0]); i++) y = fma(y, at, splat(terms[i]));
+    return y;
+  };
+  constexpr float kNear[] = {8.11687551e-05f, -0.000808028231f, 0.00519529124f, -0.0268569789f,
+                             0.112836497f,    -0.376126306f,    0.128379166f};
+  constexpr float kFar[] = {-1.83008614e-05f, 0.000398619226f, -0.00398124103f, 0.0245802517f,
+                            -0.10739096f,     -0.634200042f,   -1.12907295f,    7.91156563e-05f};
+  const Lanes size = greater(sub(zero(), x), x), bounded = smaller(splat(3.92f), size);
+  const Lanes near = fma(horner(kNear, mul(x, x)), x, x);
+  const Lanes far = sub(splat(1.0f), exponential(horner(kFar, bounded)));
+  return where_less(size, splat(0.95f), near, where_less(x, zero(), sub(zero(), far), far));
 }
 
 }  // namespace halflap::cpu::HALFLAP_ISA

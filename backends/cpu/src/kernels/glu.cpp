@@ -1,4 +1,6 @@
 // Activations, alone and gated.
+#include <type_traits>
+
 #include "exponential.h"
 #include "table.h"
 
@@ -20,6 +22,24 @@ struct Relu {
   static HALFLAP_INLINE Lanes of(Lanes x) { return greater(zero(), x); }
 };
 
+struct Relu2 {
+  static HALFLAP_INLINE Lanes of(Lanes x) {
+    const Lanes y = greater(zero(), x);
+    return mul(y, y);
+  }
+};
+
+struct Gelu {
+  static HALFLAP_INLINE Lanes of(Lanes x) {
+    const Lanes half = mul(splat(0.5f), x);
+    return fma(half, error_function(mul(x, splat(0.70710678f))), half);
+  }
+};
+
+struct SwigluOai {
+  static HALFLAP_INLINE Lanes of(Lanes x) { return mul(x, sigmoid(mul(splat(1.702f), x))); }
+};
+
 struct Sigmoid {
   static HALFLAP_INLINE Lanes of(Lanes x) { return sigmoid(x); }
 };
@@ -34,30 +54,38 @@ static void apply(const float *x, float *y, int64_t n) {
 }
 
 template <class A>
-static void gate_with(const float *gate, const float *up, float *y, int64_t n) {
+static void gate_with(float limit, const float *gate, const float *up, float *y, int64_t n) {
+  const float bound = limit > 0 ? limit : INFINITY;
+  const Lanes top = splat(bound), bottom = splat(-bound);
   for_lanes(n, [&](int64_t i, int64_t c) {
-    store_some(y + i, mul(A::of(load_some(gate + i, c)), load_some(up + i, c)), c);
+    const Lanes g = smaller(top, load_some(gate + i, c));
+    Lanes u = smaller(top, greater(bottom, load_some(up + i, c)));
+    if constexpr (std::is_same_v<A, SwigluOai>) u = add(u, splat(1.0f));
+    store_some(y + i, mul(A::of(g), u), c);
   });
 }
 
-static void activate(Activation kind, const float *x, float *y, int64_t n) {
+// f(activation as a type)
+template <class F>
+static void with_activation(Activation kind, F f) {
   switch (kind) {
-    case Activation::silu: return apply<Silu>(x, y, n);
-    case Activation::gelu_tanh: return apply<GeluTanh>(x, y, n);
-    case Activation::relu: return apply<Relu>(x, y, n);
-    case Activation::sigmoid: return apply<Sigmoid>(x, y, n);
-    case Activation::softplus: return apply<Softplus>(x, y, n);
+    case Activation::silu: return f(Silu{});
+    case Activation::gelu: return f(Gelu{});
+    case Activation::gelu_tanh: return f(GeluTanh{});
+    case Activation::relu: return f(Relu{});
+    case Activation::relu2: return f(Relu2{});
+    case Activation::sigmoid: return f(Sigmoid{});
+    case Activation::softplus: return f(Softplus{});
+    case Activation::swiglu_oai: return f(SwigluOai{});
   }
 }
 
-static void glu(Activation kind, const float *gate, const float *up, float *y, int64_t n) {
-  switch (kind) {
-    case Activation::silu: return gate_with<Silu>(gate, up, y, n);
-    case Activation::gelu_tanh: return gate_with<GeluTanh>(gate, up, y, n);
-    case Activation::relu: return gate_with<Relu>(gate, up, y, n);
-    case Activation::sigmoid: return gate_with<Sigmoid>(gate, up, y, n);
-    case Activation::softplus: return gate_with<Softplus>(gate, up, y, n);
-  }
+static void activate(Activation kind, const float *x, float *y, int64_t n) {
+  with_activation(kind, [&](auto a) { apply<decltype(a)>(x, y, n); });
+}
+
+static void glu(Activation kind, float limit, const float *gate, const float *up, float *y, int64_t n) {
+  with_activation(kind, [&](auto a) { gate_with<decltype(a)>(limit, gate, up, y, n); });
 }
 
 void fill_glu(Kernels &k) {

@@ -18,7 +18,7 @@ struct alignas(64) Chunk {
   int16_t sums32[8];     // of each 32 q
   int16_t sums16[16];    // of each 16 q
   int8_t q[kChunk];
-  int16_t wide[kChunk];  // q again, for int16 dot products
+  int16_t wide[kChunk];  // q again, where a set multiplies int16 pairs
 };
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
@@ -35,6 +35,11 @@ struct alignas(64) TileChunk {
   float scale[kTileTokens];              // narrow: in the even lanes
 };
 
+// F16 and BF16 weights on AMX take float activations as tiles of bf16: for each group of 16 tokens and each 32 of K the upper
+// parts of precision, then the lower ones, each (16 pairs along K, tokens, 2). Up to 16 tokens lie without gaps.
+constexpr int64_t kHalfTile = 2 * 16 * kTileTokens * 2;  // most elements of both parts
+inline int64_t half_tiles(int64_t width) { return (width + 31) / 32; }
+
 inline int64_t chunks(int64_t width) { return (width + kChunk - 1) / kChunk; }
 
 // Some rows of a weight times every token: y[t][r] = sum over k of weight[r][k] · x[t][k] + bias[r].
@@ -48,6 +53,7 @@ struct MatmulTask {
   const int32_t *gather;  // (tokens) rows of x to take, or null: 0, 1, 2 …
   int64_t tokens;
   const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, narrow if at most 8; or null
+  const uint16_t *halves; // (groups of 16 tokens, tiles along K) the same tokens, where the kernels have pack_halves
   const float *bias;      // (rows) or null
   float *y;               // (tokens, y_stride)
   int64_t y_stride;
@@ -103,6 +109,7 @@ struct AttentionTask {
   int64_t heads;  // query heads per KV head
   int64_t head_dim;
   int64_t v_head_dim;
+  int64_t latent;         // leading elements of a query that meet the V row; the others meet K (0: all of them)
   const int32_t *index;   // (tokens) ascending positions
   const int32_t *blocks;  // block ids of the sequence
   int64_t first_token;    // position of the first token of blocks[0]
@@ -112,6 +119,7 @@ struct AttentionTask {
   float scale;
   float softcap;       // 0: none
   int64_t window;      // 0: none
+  bool chunked;        // a window begins at a multiple of itself instead of that many tokens ago
   const float *sinks;  // (heads) or null
   int64_t first_span;  // spans [first_span, last_span) of kSpan keys, counted from position 0
   int64_t last_span;
@@ -119,6 +127,12 @@ struct AttentionTask {
 };
 constexpr int kSpan = 256;        // keys that share one softmax step
 constexpr int kQueryTile = 128;  // most queries (tokens · heads) of one task, unless one token has more heads
+
+// The first position that a token sees.
+inline int64_t oldest_seen(int64_t index, int64_t window, bool chunked) {
+  if (!window) return 0;
+  return chunked ? index / window * window : index < window ? 0 : index - window + 1;
+}
 
 inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -136,7 +150,8 @@ inline int64_t attention_scratch(int64_t heads, int64_t head_dim, int64_t v_head
   return round_up(kBlockTokens * (head_dim + round_up(v_head_dim, 16)) + queries * each, 16);
 }
 
-enum class Activation { silu, gelu_tanh, relu, sigmoid, softplus };
+// swiglu_oai: x · sigmoid(1.702 x), gating what goes with it plus one.
+enum class Activation { silu, gelu, gelu_tanh, relu, relu2, sigmoid, softplus, swiglu_oai };
 
 // Some tokens of one sequence in one layer of a slots group. Every task below carries the state of its part of the row
 // from `source` (null: zero) to `target`, which may be the same memory; with no tokens it copies.
@@ -205,21 +220,28 @@ struct Kernels {
   // Sixteen rows of Chunks (the last groups may have fewer) to one row of TileChunks; null where tiles are not used.
   void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y);
   int64_t tiles_from;  // tokens from which tiles are faster
+  // Up to sixteen rows of floats to tiles of bf16 with `columns` tokens; null where F16 and BF16 weights meet floats.
+  void (*pack_halves)(const float *const *rows, int64_t n_rows, int64_t columns, int64_t width, uint16_t *y);
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);
+  // weight and bias: null, or rows of `width` that lie `stride` apart for each group (0: one for all).
+  void (*layer_norm)(const float *x, const float *weight, int64_t weight_stride, const float *bias, int64_t bias_stride,
+                     float *y, int64_t groups, int64_t width, float eps);
   void (*l2_norm)(const float *x, float *y, int64_t groups, int64_t width, float eps);
   void (*activate)(Activation kind, const float *x, float *y, int64_t n);
-  void (*glu)(Activation kind, const float *gate, const float *up, float *y, int64_t n);
+  // A limit above 0 caps the gate and clamps `up`.
+  void (*glu)(Activation kind, float limit, const float *gate, const float *up, float *y, int64_t n);
   void (*add)(const float *a, const float *b, float *y, int64_t n);
   void (*mul)(const float *a, const float *b, float *y, int64_t n);
   void (*scale)(const float *x, float factor, float *y, int64_t n);
   void (*shift)(const float *x, float amount, float *y, int64_t n);
   void (*accumulate)(const float *x, float factor, float *y, int64_t n);  // y += factor · x
   void (*softcap)(const float *x, float cap, float *y, int64_t n);
-  // cos, sin: (pairs); neighbours: pairs (2i, 2i+1), else (i, i + pairs).
-  void (*rope)(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, bool neighbours,
+  // cos, sin: (pairs); neighbours: pairs (2i, 2i+1), else (i, i + pairs); the first one begins `offset` into a head.
+  void (*rope)(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, int64_t offset, bool neighbours,
                const float *cos, const float *sin);
 
-  void (*store_kv)(const KvLayer &layer, int64_t block, int64_t place, const float *k, const float *v);
+  // `count` rows that follow each other in a block.
+  void (*store_kv)(const KvLayer &layer, int64_t block, int64_t place, int64_t count, const float *k, const float *v);
   void (*load_kv)(const KvLayer &layer, int64_t block, int64_t place, float *k, float *v);
   // All spans of a task, to its y.
   void (*attend)(const AttentionTask &task);

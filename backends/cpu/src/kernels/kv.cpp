@@ -1,4 +1,4 @@
-// Single KV rows into and out of storage.
+// KV rows into and out of storage.
 #include "kv.h"
 
 #include "table.h"
@@ -77,12 +77,44 @@ struct VRow {
   uint8_t *scale(int64_t b) const { return l.v_scales(block) + (b * kBlockTokens + place) * 2; }
 };
 
-template <class Row>
-void write_row(const Row &row, const float *x) {
-  if (!is_quantised(row.type())) {
-    for (int64_t i = 0; i < row.width(); i++) write_plain(row.type(), row.plain(i), x[i]);
-    return;
+// Sixteen neighbours that are not quantised.
+HALFLAP_INLINE void write_lanes(KvType type, uint8_t *p, const float *x) {
+  if (type == KvType::f32) {
+    memcpy(p, x, kLanes * 4);
+  } else if (type == KvType::f16) {
+    to_half(reinterpret_cast<uint16_t *>(p), load(x));
+  } else {
+    for (int i = 0; i < kLanes; i++) write_plain(type, p + 2 * i, x[i]);
   }
+}
+
+// Rows of V lie in runs of up to 32 columns.
+void write_plain_v(const KvLayer &l, int64_t block, int64_t row, const float *v) {
+  const int64_t size = kv_bits(l.v_type) / 8;
+  int64_t i = 0;
+  for (; i + kLanes <= l.v_width; i += kLanes) write_lanes(l.v_type, l.v_codes(block, row, i), v + i);
+  for (uint8_t *p = l.v_codes(block, row, i); i < l.v_width; i++, p += size) write_plain(l.v_type, p, v[i]);
+}
+
+// Tokens of K lie side by side: an element of all rows is one line of the cache.
+void write_plain_k(const KvLayer &l, int64_t block, int64_t place, int64_t count, const float *k) {
+  const int64_t size = kv_bits(l.k_type) / 8;
+  alignas(64) float column[kBlockTokens] = {};
+  alignas(64) uint8_t line[kBlockTokens * 4];
+  for (int64_t i = 0; i < l.k_width; i++) {
+    uint8_t *to = l.k(block) + (i * kBlockTokens + place) * size;
+    for (int64_t t = 0; t < count; t++) column[t] = k[t * l.k_width + i];
+    if (count == 1) {
+      write_plain(l.k_type, to, column[0]);
+      continue;
+    }
+    for (int64_t t = 0; t < count; t += kLanes) write_lanes(l.k_type, line + t * size, column + t);
+    memcpy(to, line, static_cast<size_t>(count * size));
+  }
+}
+
+template <class Row>
+void write_quantised(const Row &row, const float *x) {
   for (int64_t b = 0; b < row.width() / kKvBlock; b++) {
     const Codes codes = quantize_block(row.type(), x + b * kKvBlock);
     memcpy(row.scale(b), &codes.scale, 2);
@@ -104,9 +136,13 @@ void read_row(const Row &row, float *x) {
   }
 }
 
-void store_kv(const KvLayer &l, int64_t block, int64_t place, const float *k, const float *v) {
-  write_row(KRow{l, block, place}, k);
-  write_row(VRow{l, block, place}, v);
+void store_kv(const KvLayer &l, int64_t block, int64_t place, int64_t count, const float *k, const float *v) {
+  if (!is_quantised(l.k_type)) write_plain_k(l, block, place, count, k);
+  for (int64_t t = 0; t < count; t++) {
+    if (is_quantised(l.k_type)) write_quantised(KRow{l, block, place + t}, k + t * l.k_width);
+    is_quantised(l.v_type) ? write_quantised(VRow{l, block, place + t}, v + t * l.v_width)
+                           : write_plain_v(l, block, place + t, v + t * l.v_width);
+  }
 }
 
 void load_kv(const KvLayer &l, int64_t block, int64_t place, float *k, float *v) {

@@ -21,6 +21,29 @@ static void rms_norm(const float *x, const float *weight, float *y, int64_t grou
   }
 }
 
+static void layer_norm(const float *x, const float *weight, int64_t weight_stride, const float *bias, int64_t bias_stride,
+                       float *y, int64_t groups, int64_t width, float eps) {
+  for (int64_t g = 0; g < groups; g++, x += width, y += width) {
+    Lanes total = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) { total = add(total, load_some(x + i, n)); });
+    const Lanes mean = splat(sum(total) / static_cast<float>(width));
+    Lanes squares = zero();
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      float centred[kLanes];
+      store(centred, sub(load_some(x + i, n), mean));
+      const Lanes v = load_some(centred, n);  // lanes past the row count as zero
+      squares = fma(v, v, squares);
+    });
+    const Lanes factor = splat(1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + eps));
+    for_lanes(width, [&](int64_t i, int64_t n) {
+      Lanes v = mul(sub(load_some(x + i, n), mean), factor);
+      if (weight) v = mul(v, load_some(weight + g * weight_stride + i, n));
+      if (bias) v = add(v, load_some(bias + g * bias_stride + i, n));
+      store_some(y + i, v, n);
+    });
+  }
+}
+
 static void l2_norm(const float *x, float *y, int64_t groups, int64_t width, float eps) {
   for (int64_t g = 0; g < groups; g++, x += width, y += width) {
     Lanes squares = zero();
@@ -50,9 +73,21 @@ static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
     return;
   }
   const Lanes scale = splat(y.scale), top = splat(127.0f), bottom = splat(-127.0f);
+  const auto rounded = [&](int i) { return round_to_ints(smaller(top, greater(bottom, div(load(x + i), scale)))); };
+#if defined(__AVX512VNNI__)  // no product of these sets reads `wide`
+  const __m512i ones = _mm512_set1_epi8(1), fourth = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+  for (int i = 0; i < kChunk; i += 64) {
+    for (int j = i; j < i + 64; j += kLanes) _mm_store_si128((__m128i *)(y.q + j), _mm512_cvtepi32_epi8(rounded(j).v));
+    __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, _mm512_load_si512(y.q + i));
+    sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
+    sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_BADC));
+    const __m512i four = _mm512_permutexvar_epi32(fourth, sums);
+    _mm_storel_epi64((__m128i *)(y.sums16 + i / 16), _mm256_castsi256_si128(_mm512_cvtepi32_epi16(four)));
+  }
+#else
   alignas(64) int32_t q[kLanes];
   for (int i = 0; i < kChunk; i += kLanes) {
-    store_ints(q, round_to_ints(smaller(top, greater(bottom, div(load(x + i), scale)))));
+    store_ints(q, rounded(i));
     int total = 0;
     for (int j = 0; j < kLanes; j++) {
       y.q[i + j] = static_cast<int8_t>(q[j]);
@@ -61,6 +96,7 @@ static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
     }
     y.sums16[i / 16] = static_cast<int16_t>(total);
   }
+#endif
   for (int j = 0; j < 8; j++) y.sums32[j] = static_cast<int16_t>(y.sums16[2 * j] + y.sums16[2 * j + 1]);
 }
 
@@ -70,6 +106,7 @@ static void quantize(const float *x, int64_t width, Chunk *y) {
 
 void fill_norm(Kernels &k) {
   k.rms_norm = rms_norm;
+  k.layer_norm = layer_norm;
   k.l2_norm = l2_norm;
   k.quantize = quantize;
 }

@@ -4,9 +4,15 @@
 
 namespace halflap::cpu::HALFLAP_ISA {
 
-static void rope(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, bool neighbours,
-                 const float *cos, const float *sin) {
+static void rope(const float *x, float *y, int64_t heads, int64_t head_dim, int64_t pairs, int64_t offset,
+                 bool neighbours, const float *cos, const float *sin) {
+  const bool apart = y != x;
+  const int64_t end = head_dim - offset;  // of a head, from its first pair on
+  x += offset;
+  y += offset;
   for (int64_t h = 0; h < heads; h++, x += head_dim, y += head_dim) {
+    if (apart)
+      for (int64_t i = -offset; i < 0; i++) y[i] = x[i];
     if (neighbours) {
       for (int64_t i = 0; i < pairs; i++) {
         const float a = x[2 * i], b = x[2 * i + 1];
@@ -21,8 +27,8 @@ static void rope(const float *x, float *y, int64_t heads, int64_t head_dim, int6
         store_some(y + pairs + i, add(mul(b, c), mul(a, s)), n);
       });
     }
-    if (y != x)
-      for (int64_t i = 2 * pairs; i < head_dim; i++) y[i] = x[i];
+    if (apart)
+      for (int64_t i = 2 * pairs; i < end; i++) y[i] = x[i];
   }
 }
 

@@ -122,6 +122,7 @@ HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
   return {_mm512_mul_ps(a.v, _mm512_castsi512_ps(e))};
 }
 HALFLAP_INLINE Lanes from_half(const uint16_t *p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p))}; }
+HALFLAP_INLINE void to_half(uint16_t *p, Lanes x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT)); }
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
@@ -185,6 +186,10 @@ HALFLAP_INLINE __m256 power(__m256 n) {
 }
 HALFLAP_INLINE Lanes times_power(Lanes x, Lanes n) {
   return {_mm256_mul_ps(x.a, power(n.a)), _mm256_mul_ps(x.b, power(n.b))};
+}
+HALFLAP_INLINE void to_half(uint16_t *p, Lanes x) {
+  _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
@@ -290,6 +295,9 @@ HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
 }
 HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
   return each([=](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))); });
+}
+HALFLAP_INLINE void to_half(uint16_t *p, Lanes x) {
+  for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.v[i])));
 }
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   return each([=](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
@@ -428,6 +436,9 @@ HALFLAP_INLINE Lanes times_power(Lanes a, Lanes n) {
 }
 HALFLAP_INLINE Lanes from_half(const uint16_t *p) {
   return each([&](int i) { return half_to_float(load16(p + i)); });
+}
+HALFLAP_INLINE void to_half(uint16_t *p, Lanes x) {
+  for (int i = 0; i < kLanes; i++) p[i] = float_to_half(x.v[i]);
 }
 HALFLAP_INLINE Lanes from_bfloat(const uint16_t *p) {
   return each([&](int i) { return bfloat_to_float(load16(p + i)); });

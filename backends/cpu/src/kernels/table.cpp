@@ -14,6 +14,7 @@ const Kernels &kernels() {
     fill_matmul_float(k);
 #if defined(__AMX_INT8__)
     fill_matmul_amx(k);
+    fill_matmul_bf16(k);
 #endif
     fill_norm(k);
     fill_glu(k);

@@ -6,7 +6,8 @@ namespace halflap::cpu::HALFLAP_ISA {
 
 void fill_matmul_quant(Kernels &k);
 void fill_matmul_float(Kernels &k);
-void fill_matmul_amx(Kernels &k);  // after fill_matmul_quant: falls back on it
+void fill_matmul_amx(Kernels &k);   // after fill_matmul_quant: falls back on it
+void fill_matmul_bf16(Kernels &k);  // after fill_matmul_float: takes F16 and BF16 from it
 void fill_norm(Kernels &k);
 void fill_glu(Kernels &k);
 void fill_elementwise(Kernels &k);

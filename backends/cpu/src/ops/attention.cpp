@@ -1,4 +1,4 @@
-// attention: stores this step's K and V, then every (tile of tokens, KV head) is a task.
+// attention: stores this step's K and V unless K's rope did, then every (tile of tokens, KV head) is a task.
 #include "ops.h"
 
 namespace halflap::cpu {
@@ -8,26 +8,9 @@ namespace {
 // Steps of fewer tokens leave threads idle if a KV head of a token is one task.
 int64_t split_tokens(int64_t kv_heads, int threads) { return threads == 1 ? 0 : (4 * threads + kv_heads - 1) / kv_heads; }
 
-struct Attention : Call {
-  int q, k, v, sinks, y;
+struct Attention : Call, AttentionSpec {
   int records;         // the plan's buffer for split spans: (most_spans, heads, record)
   int64_t most_spans;  // of all tokens of a step that is split
-  int64_t heads, kv_heads, head_dim, v_head_dim, window;
-  int group, layer;
-  float scale, softcap;
-
-  void store(const Run &run, const KvLayer &l) const {
-    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
-    for (int64_t s = 0; s < run.step.sequences; s++) {
-      const int64_t begin = run.step.seq_start[s], count = run.step.seq_start[s + 1] - begin;
-      run.for_rows(count, (l.k_width + l.v_width) * 4, [&](int64_t i, int) {
-        const int64_t local = run.step.index[begin + i] - g.first_token[s];
-        const int32_t block = g.blocks[g.table_start[s] + local / kBlockTokens];
-        run.k.store_kv(l, block, local % kBlockTokens, run.floats(k) + (begin + i) * l.k_width,
-                       run.floats(v) + (begin + i) * l.v_width);
-      });
-    }
-  }
 
   // Tokens of one sequence that are worked on together, and the spans of keys that they see.
   struct Tile {
@@ -47,6 +30,7 @@ struct Attention : Call {
     task.heads = shared;
     task.head_dim = head_dim;
     task.v_head_dim = v_head_dim;
+    task.latent = latent;
     task.index = run.step.index + tile.begin;
     task.blocks = g.blocks + g.table_start[tile.sequence];
     task.first_token = g.first_token[tile.sequence];
@@ -56,6 +40,7 @@ struct Attention : Call {
     task.scale = scale;
     task.softcap = softcap;
     task.window = window;
+    task.chunked = chunked;
     task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
     task.first_span = tile.first_span;
     task.last_span = tile.last_span;
@@ -64,14 +49,14 @@ struct Attention : Call {
   }
 
   void run(const Run &run) const override {
-    if (k >= 0) store(run, run.state.layer(group, layer));
+    if (k >= 0 && !stored) CacheWrite{k, v, group, layer}.run(run, [](int64_t, int64_t) {});
     const int64_t at_once = attention_tokens(heads / kv_heads);
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < run.step.sequences; s++)
       for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once) {
-        const int64_t until = t + at_once < end ? t + at_once : end, oldest = run.step.index[t] - window + 1;
+        const int64_t until = t + at_once < end ? t + at_once : end;
         const int64_t first = run.step.groups[static_cast<size_t>(group)].first_token[s];
-        const int64_t from = std::max(first, window ? oldest : 0) / kSpan;
+        const int64_t from = std::max(first, oldest_seen(run.step.index[t], window, chunked)) / kSpan;
         tiles.push_back({s, t, until, from, run.step.index[until - 1] / kSpan + 1});
       }
     const int64_t count = static_cast<int64_t>(tiles.size());
@@ -122,68 +107,86 @@ struct Attention : Call {
 
 }  // namespace
 
-void bind_attention(const Graph &graph, const Node &node, Plan *plan) {
+CacheWrite read_cache_write(const Graph &graph, const Node &node) {
   Reader in(graph, node, 1, 4, 1);
+  return {in.input(1), in.input(2), graph.group(in.text("group")), static_cast<int>(in.integer("layer"))};
+}
+
+void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   auto call = std::make_unique<Attention>();
-  call->heads = in.integer("heads");
-  call->kv_heads = in.integer("kv_heads");
-  call->head_dim = in.integer("head_dim");
-  call->v_head_dim = in.integer("v_head_dim");
-  call->window = in.integer("window");
-  call->scale = static_cast<float>(in.number("scale"));
-  call->softcap = static_cast<float>(in.number("softcap"));
+  static_cast<AttentionSpec &>(*call) = spec;
+  plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
+  int64_t most = graph.groups[static_cast<size_t>(call->group)].blocks * kBlockTokens;
+  if (plan->limits.context) most = std::min(most, plan->limits.context);
+  call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
+  call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
+  const std::vector<int> reads{call->q, spec.stored ? -1 : call->k, spec.stored ? -1 : call->v, call->sinks}, writes{call->y, call->records};
+  plan->add(std::move(call), reads, writes);
+}
+
+void bind_attention(const Graph &graph, const Node &node, Plan *plan) { bind_attention_of(graph, node, false, plan); }
+
+void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *plan) {
+  Reader in(graph, node, 1, 4, 1);
+  AttentionSpec spec;
+  spec.stored = stored;
+  spec.heads = in.integer("heads");
+  spec.kv_heads = in.integer("kv_heads");
+  spec.head_dim = in.integer("head_dim");
+  spec.v_head_dim = in.integer("v_head_dim");
+  spec.window = in.integer("window");
+  spec.scale = static_cast<float>(in.number("scale"));
+  spec.softcap = static_cast<float>(in.number("softcap"));
   const std::string &group = in.text("group");
   const int64_t layer = in.integer("layer");
+  const std::string &kind = in.text("window_kind");
   in.no_more();
+  if (kind != "sliding" && kind != "chunked")
+    fail(HL_UNSUPPORTED, "window_kind of op attention: got '%.50s', want 'sliding' or 'chunked'", kind.c_str());
+  spec.chunked = kind == "chunked";
 
-  call->q = in.input(0);
-  call->k = in.input(1);
-  call->v = in.input(2);
-  call->sinks = in.input(3);
-  call->y = in.output();
-  in.want_activation(call->q);
-  in.want_activation(call->y);
+  spec.q = in.input(0);
+  spec.k = in.input(1);
+  spec.v = in.input(2);
+  spec.sinks = in.input(3);
+  spec.y = in.output();
+  in.want_activation(spec.q);
+  in.want_activation(spec.y);
   const auto positive = [&](const char *what, int64_t n) { in.want(n > 0 && n <= 65536, what, n, 65536); };
-  positive("heads", call->heads);
-  positive("kv_heads", call->kv_heads);
-  positive("head_dim", call->head_dim);
-  positive("v_head_dim", call->v_head_dim);
-  in.want(call->heads % call->kv_heads == 0, "heads per KV head", call->heads, call->kv_heads);
-  in.want(call->window >= 0, "window", call->window, 0);
-  const Value &q = in.value(call->q), &y = in.value(call->y);
+  positive("heads", spec.heads);
+  positive("kv_heads", spec.kv_heads);
+  positive("head_dim", spec.head_dim);
+  positive("v_head_dim", spec.v_head_dim);
+  in.want(spec.heads % spec.kv_heads == 0, "heads per KV head", spec.heads, spec.kv_heads);
+  in.want(spec.window >= 0, "window", spec.window, 0);
+  const Value &q = in.value(spec.q), &y = in.value(spec.y);
   in.want(q.dims[0] == HL_DIM_T && y.dims[0] == HL_DIM_T, "rows", q.dims[0], HL_DIM_T);
-  in.want(width(q) == call->heads * call->head_dim, "width of q", width(q), call->heads * call->head_dim);
-  in.want(width(y) == call->heads * call->v_head_dim, "width of the result", width(y), call->heads * call->v_head_dim);
-  in.want((call->k < 0) == (call->v < 0), "k and v given", call->k >= 0, call->v >= 0);
-  call->group = graph.group(group);
-  if (call->group < 0 || graph.groups[static_cast<size_t>(call->group)].kind != HL_BLOCKS)
+  in.want(width(q) == spec.heads * spec.head_dim, "width of q", width(q), spec.heads * spec.head_dim);
+  in.want(width(y) == spec.heads * spec.v_head_dim, "width of the result", width(y), spec.heads * spec.v_head_dim);
+  in.want((spec.k < 0) == (spec.v < 0), "k and v given", spec.k >= 0, spec.v >= 0);
+  spec.group = graph.group(group);
+  if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
     fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());
-  const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(call->group)].layers;
+  const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(spec.group)].layers;
   in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
-  call->layer = static_cast<int>(layer);
+  spec.layer = static_cast<int>(layer);
   const Layer &rows = layers[static_cast<size_t>(layer)];
-  in.want(rows.k_width == call->kv_heads * call->head_dim, "width of K rows", rows.k_width, call->kv_heads * call->head_dim);
-  in.want(rows.v_width == call->kv_heads * call->v_head_dim, "width of V rows", rows.v_width,
-          call->kv_heads * call->v_head_dim);
-  for (const auto &[v, wide] : {std::pair{call->k, rows.k_width}, std::pair{call->v, rows.v_width}}) {
+  in.want(rows.k_width == spec.kv_heads * spec.head_dim, "width of K rows", rows.k_width, spec.kv_heads * spec.head_dim);
+  in.want(rows.v_width == spec.kv_heads * spec.v_head_dim, "width of V rows", rows.v_width,
+          spec.kv_heads * spec.v_head_dim);
+  for (const auto &[v, wide] : {std::pair{spec.k, rows.k_width}, std::pair{spec.v, rows.v_width}}) {
     if (v < 0) continue;
     in.want_activation(v);
     in.want(in.value(v).dims[0] == HL_DIM_T, "rows of k and v", in.value(v).dims[0], HL_DIM_T);
     in.want(width(in.value(v)) == wide, "width of k and v", width(in.value(v)), wide);
   }
-  in.want_vector(call->sinks, call->heads);
+  in.want_vector(spec.sinks, spec.heads);
   if (!plan) return;
-  plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
-  for (const auto &[type, dim] : {std::pair{plan->limits.k_type, call->head_dim}, std::pair{plan->limits.v_type, call->v_head_dim}})
+  for (const auto &[type, dim] : {std::pair{plan->limits.k_type, spec.head_dim}, std::pair{plan->limits.v_type, spec.v_head_dim}})
     if (is_quantised(find_kv_type("KV", type)) && dim % kKvBlock)
       fail(HL_UNSUPPORTED, "head size for KV type %s: got %lld, want a multiple of %d; f16 takes any", type.c_str(),
            static_cast<long long>(dim), kKvBlock);
-  int64_t most = graph.groups[static_cast<size_t>(call->group)].blocks * kBlockTokens;
-  if (plan->limits.context) most = std::min(most, plan->limits.context);
-  call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
-  call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
-  const std::vector<int> reads{call->q, call->k, call->v, call->sinks}, writes{call->y, call->records};
-  plan->add(std::move(call), reads, writes);
+  add_attention(graph, spec, plan);
 }
 
 }  // namespace halflap::cpu

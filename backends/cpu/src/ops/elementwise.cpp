@@ -1,4 +1,4 @@
-// add and mul (equal shapes, one row, one column), scale, softcap, position_scale.
+// add and mul (equal shapes, one row, one column, one number), scale, softcap, position_scale.
 #include <cmath>
 
 #include "ops.h"
@@ -7,7 +7,7 @@ namespace halflap::cpu {
 
 namespace {
 
-enum class Shape { equal, row, column };
+enum class Shape { equal, row, column, number };
 
 struct Binary : Call {
   int a, b, y;
@@ -21,8 +21,8 @@ struct Binary : Call {
     run.for_rows(run.rows(a), wide, [&](int64_t t, int) {
       const float *x = run.floats(a) + t * wide, *other = run.floats(b);
       float *to = run.floats(y) + t * wide;
-      if (shape == Shape::column)
-        column(x, other[t], to, wide);
+      if (shape == Shape::column || shape == Shape::number)
+        column(x, other[shape == Shape::column ? t : 0], to, wide);
       else
         rows(x, shape == Shape::row ? other : other + t * wide, to, wide);
     });
@@ -34,7 +34,7 @@ struct Unary : Call {
   int x, y;
   float factor;  // scale's factor, softcap's cap
   double beta;
-  int64_t period;
+  int64_t period, offset;
   int64_t wide;
 
   void run(const Run &run) const override {
@@ -46,7 +46,7 @@ struct Unary : Call {
       else if (kind == scale)
         run.k.scale(from, factor, to, wide);
       else
-        run.k.scale(from, static_cast<float>(1 + beta * std::log1p(run.step.index[t] / period)), to, wide);
+        run.k.scale(from, static_cast<float>(1 + beta * std::log1p((run.step.index[t] + offset) / period)), to, wide);
     });
   }
 };
@@ -65,13 +65,16 @@ void bind_binary(const Graph &graph, const Node &node, Plan *plan, bool multiply
     if (small.size() == 1 && big.size() == 2 && small[0] == big.back()) {
       shape = Shape::row;
       in.want_vector(b, wide);
+    } else if (small.size() == 1 && small[0] == 1) {
+      shape = Shape::number;
+      in.want_vector(b, 1);
     } else {
       shape = Shape::column;
       in.want(big.size() == 2 && small.size() == 2 && small[0] == big[0] && small[1] == 1, "dimensions of b",
               static_cast<int64_t>(small.size()), static_cast<int64_t>(big.size()));
     }
   }
-  if (shape != Shape::row) in.want_activation(b);
+  if (shape == Shape::equal || shape == Shape::column) in.want_activation(b);
   if (!plan) return;
   auto call = std::make_unique<Binary>();
   call->a = a;
@@ -83,7 +86,7 @@ void bind_binary(const Graph &graph, const Node &node, Plan *plan, bool multiply
   plan->add(std::move(call), {a, b}, {y});
 }
 
-void bind_unary(Reader &in, Plan *plan, Unary::Kind kind, double factor, double beta, int64_t period) {
+void bind_unary(Reader &in, Plan *plan, Unary::Kind kind, double factor, double beta, int64_t period, int64_t offset) {
   in.no_more();
   in.want_activation(in.input(0));
   in.want_activation(in.output());
@@ -98,6 +101,7 @@ void bind_unary(Reader &in, Plan *plan, Unary::Kind kind, double factor, double 
   call->factor = static_cast<float>(factor);
   call->beta = beta;
   call->period = period;
+  call->offset = offset;
   call->wide = width(in.value(in.input(0)));
   plan->add(std::move(call), {in.input(0)}, {in.output()});
 }
@@ -110,21 +114,23 @@ void bind_mul(const Graph &graph, const Node &node, Plan *plan) { bind_binary(gr
 void bind_scale(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 1, 1, 1);
   const double factor = in.number("factor");
-  bind_unary(in, plan, Unary::scale, factor, 0, 1);
+  bind_unary(in, plan, Unary::scale, factor, 0, 1, 0);
 }
 
 void bind_softcap(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 1, 1, 1);
   const double cap = in.number("cap");
-  bind_unary(in, plan, Unary::softcap, cap, 0, 1);
+  bind_unary(in, plan, Unary::softcap, cap, 0, 1, 0);
 }
 
 void bind_position_scale(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 1, 1, 1);
   const double beta = in.number("beta");
   const int64_t period = in.integer("period");
+  const int64_t offset = in.integer("offset");
   in.want(period > 0, "period", period, 1);
-  bind_unary(in, plan, Unary::position, 0, beta, period);
+  in.want(offset >= 0 && offset <= INT32_MAX, "offset", offset, 0);
+  bind_unary(in, plan, Unary::position, 0, beta, period, offset);
 }
 
 }  // namespace halflap::cpu

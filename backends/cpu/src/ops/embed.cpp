@@ -1,4 +1,4 @@
-// embed and take: rows chosen by id.
+// embed and take: rows chosen by id; columns: neighbouring ones of each row.
 #include <cstring>
 
 #include "ops.h"
@@ -41,6 +41,17 @@ struct Take : Call {
   }
 };
 
+struct Columns : Call {
+  int x, y;
+  int64_t start, from_wide, wide;
+
+  void run(const Run &run) const override {
+    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+      memcpy(run.floats(y) + t * wide, run.floats(x) + t * from_wide + start, static_cast<size_t>(wide) * 4);
+    });
+  }
+};
+
 }  // namespace
 
 void bind_embed(const Graph &graph, const Node &node, Plan *plan) {
@@ -78,6 +89,27 @@ void bind_take(const Graph &graph, const Node &node, Plan *plan) {
   call->y = in.output();
   call->wide = width(x);
   plan->add(std::move(call), {in.input(0), in.input(1)}, {in.output()});
+}
+
+void bind_columns(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 1, 1);
+  auto call = std::make_unique<Columns>();
+  call->start = in.integer("start");
+  call->wide = in.integer("width");
+  in.no_more();
+  call->x = in.input(0);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->y);
+  const Value &x = in.value(call->x), &y = in.value(call->y);
+  call->from_wide = width(x);
+  in.want(x.dims.size() == 2 && y.dims.size() == 2 && x.dims[0] == y.dims[0], "rows", y.dims[0], x.dims[0]);
+  in.want(call->wide > 0 && width(y) == call->wide, "width of the result", width(y), call->wide);
+  in.want(call->start >= 0 && call->start <= call->from_wide - call->wide, "start", call->start,
+          call->from_wide - call->wide);
+  if (!plan) return;
+  const int from = call->x, to = call->y;
+  plan->add(std::move(call), {from}, {to});
 }
 
 }  // namespace halflap::cpu

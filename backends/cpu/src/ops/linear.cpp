@@ -15,7 +15,7 @@ struct Part {
 struct Linear : Call {
   int x;
   int rounded;  // buffer of Chunks, or -1 if no part is quantised
-  int tiles;    // buffer of TileChunks, or -1
+  int packed;   // buffer for pack_activations, or -1
   int64_t wide;
   std::vector<Part> parts;
 
@@ -37,7 +37,7 @@ struct Linear : Call {
       task.y_stride = part.rows;
       jobs.push_back({part.type, task});
     }
-    if (tiles >= 0) pack_tiles(run, jobs, jobs.size(), reinterpret_cast<TileChunk *>(run.bytes(tiles)));
+    if (packed >= 0) pack_activations(run, jobs, jobs.size(), run.bytes(packed));
     run_matmuls(run, jobs);
   }
 };
@@ -74,8 +74,11 @@ void bind_linears(Plan &plan, const std::vector<const Node *> &nodes) {
     writes.push_back(node->outputs[0]);
   }
   reads.push_back(call->rounded);
-  call->tiles = plan.tiles && call->rounded >= 0 ? plan.buffer(tile_bytes(plan.most_rows(call->x), 1, call->wide)) : -1;
-  writes.push_back(call->tiles);
+  std::vector<Type> types;
+  for (const Part &part : call->parts) types.push_back(part.type);
+  const int64_t bytes = packed_bytes(plan, types, plan.most_rows(call->x), 1, call->wide);
+  call->packed = bytes ? plan.buffer(bytes) : -1;
+  writes.push_back(call->packed);
   plan.need_worker(kMatmulScratch);
   plan.add(std::move(call), reads, writes);
 }

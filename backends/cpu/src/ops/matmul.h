@@ -11,38 +11,66 @@ struct MatmulJob {
   MatmulTask task;  // all rows; scratch is filled in per worker
 };
 
-// Bytes of the tiles of at most `rows` rows in at most `groups` separate runs.
-inline int64_t tile_bytes(int64_t rows, int64_t runs, int64_t width) {
-  return (rows / kTileTokens + runs) * chunks(width) * static_cast<int64_t>(sizeof(TileChunk));
+// Bytes of what pack_activations makes of at most `rows` rows in at most `runs` separate runs.
+inline int64_t packed_bytes(const Plan &plan, const std::vector<Type> &types, int64_t rows, int64_t runs, int64_t width) {
+  int64_t each = 0;  // of sixteen rows
+  bool integers = false, halves = false;
+  for (const Type type : types) {
+    integers |= plan.tiles && is_quantised(type);
+    halves |= plan.halves && is_half(type);
+  }
+  if (integers) each += chunks(width) * static_cast<int64_t>(sizeof(TileChunk));
+  if (halves) each += half_tiles(width) * kHalfTile * 2;
+  return (rows / kTileTokens + runs) * each;
 }
 
-// Puts the jobs' activations into tile form where the kernels and the number of tokens make it worth while. Jobs that
-// read the same rows share tiles: `same` tells how many jobs follow each other so.
-inline void pack_tiles(const Run &run, std::vector<MatmulJob> &jobs, size_t same, TileChunk *tiles) {
-  if (!run.k.pack_tiles) return;
+// Puts the jobs' activations into the forms that the kernels take them in: integers from some number of tokens on, pairs of
+// bf16 for any. Jobs that read the same rows share them: `same` tells how many jobs follow each other so.
+inline void pack_activations(const Run &run, std::vector<MatmulJob> &jobs, size_t same, uint8_t *packed) {
   struct Group {
     const MatmulTask *task;
     int64_t first;
-    TileChunk *to;
+    uint8_t *to;
+    bool halves;
   };
   std::vector<Group> groups;
-  for (size_t j = 0; j < jobs.size(); j += same) {
-    size_t source = j;
-    while (source < j + same && source < jobs.size() && !is_quantised(jobs[source].type)) source++;
-    if (source == jobs.size() || source == j + same || jobs[source].task.tokens < run.k.tiles_from) continue;
+  const auto add = [&](size_t from, size_t end, bool halves) {
+    const auto wants = [&](const MatmulJob &job) { return halves ? is_half(job.type) : is_quantised(job.type); };
+    size_t source = from;
+    while (source < end && !wants(jobs[source])) source++;
+    if (source == end || (!halves && jobs[source].task.tokens < run.k.tiles_from)) return;
     const MatmulTask &task = jobs[source].task;
-    for (size_t i = j; i < j + same && i < jobs.size(); i++) jobs[i].task.tiles = tiles;
-    for (int64_t t = 0; t < task.tokens; t += kTileTokens, tiles += chunks(task.width)) groups.push_back({&task, t, tiles});
+    for (size_t i = from; i < end; i++) {
+      if (!wants(jobs[i])) continue;
+      if (halves)
+        jobs[i].task.halves = reinterpret_cast<uint16_t *>(packed);
+      else
+        jobs[i].task.tiles = reinterpret_cast<TileChunk *>(packed);
+    }
+    const int64_t bytes = halves ? half_tiles(task.width) * kHalfTile * 2 : chunks(task.width) * static_cast<int64_t>(sizeof(TileChunk));
+    for (int64_t t = 0; t < task.tokens; t += kTileTokens, packed += bytes) groups.push_back({&task, t, packed, halves});
+  };
+  for (size_t j = 0; j < jobs.size(); j += same) {
+    const size_t end = std::min(j + same, jobs.size());
+    if (run.k.pack_tiles) add(j, end, false);
+    if (run.k.pack_halves) add(j, end, true);
   }
   run.pool.run(static_cast<int64_t>(groups.size()), run.threads, [&](int64_t g, int) {
     const Group &group = groups[static_cast<size_t>(g)];
     const MatmulTask &task = *group.task;
-    const Chunk *rows[kTileTokens];
     const int64_t n = std::min<int64_t>(kTileTokens, task.tokens - group.first);
-    for (int64_t i = 0; i < n; i++)
-      rows[i] = static_cast<const Chunk *>(task.x) +
-                (task.gather ? task.gather[group.first + i] : group.first + i) * task.x_stride;
-    run.k.pack_tiles(rows, n, chunks(task.width), task.tokens <= kNarrowTokens, group.to);
+    const auto rows = [&](auto *x, auto **to) {
+      for (int64_t i = 0; i < n; i++) to[i] = x + (task.gather ? task.gather[group.first + i] : group.first + i) * task.x_stride;
+    };
+    if (group.halves) {
+      const float *of[kTileTokens];
+      rows(static_cast<const float *>(task.x), of);
+      run.k.pack_halves(of, n, std::min<int64_t>(kTileTokens, task.tokens), task.width, reinterpret_cast<uint16_t *>(group.to));
+    } else {
+      const Chunk *of[kTileTokens];
+      rows(static_cast<const Chunk *>(task.x), of);
+      run.k.pack_tiles(of, n, chunks(task.width), task.tokens <= kNarrowTokens, reinterpret_cast<TileChunk *>(group.to));
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "matmul.h"
 #include "ops.h"
@@ -21,14 +22,14 @@ void softmax(float *x, int64_t n) {
 }
 
 struct Route : Call {
-  int logits, bias, ids, weights;
-  int64_t experts, used;
+  int logits, bias, scales, ids, weights;
+  int64_t experts, used, groups, groups_used, group_best;
   Gating gating;
   bool normalize;
   float scale;
 
   void run(const Run &run) const override {
-    const float *shift = bias < 0 ? nullptr : run.floats(bias);
+    const float *shift = bias < 0 ? nullptr : run.floats(bias), *each = scales < 0 ? nullptr : run.floats(scales);
     run.for_rows(run.rows(logits), experts * 16, [&](int64_t t, int worker) {
       float *score = reinterpret_cast<float *>(run.scratch(worker)), *choice = score + experts;
       memcpy(score, run.floats(logits) + t * experts, static_cast<size_t>(experts) * 4);
@@ -36,6 +37,7 @@ struct Route : Call {
       if (gating == Gating::sigmoid)
         for (int64_t e = 0; e < experts; e++) score[e] = 1.0f / (1.0f + std::exp(-score[e]));
       for (int64_t e = 0; e < experts; e++) choice[e] = shift ? score[e] + shift[e] : score[e];
+      if (groups_used < groups) leave_groups_out(choice, choice + experts);
       int32_t *id = run.ints(ids) + t * used;
       float *weight = run.floats(weights) + t * used;
       for (int64_t u = 0; u < used; u++) {
@@ -50,17 +52,43 @@ struct Route : Call {
       if (gating == Gating::softmax_chosen) softmax(weight, used);
       float total = 0;
       for (int64_t u = 0; u < used; u++) total += weight[u];
-      for (int64_t u = 0; u < used; u++) weight[u] = (normalize ? weight[u] / total : weight[u]) * scale;
+      for (int64_t u = 0; u < used; u++) {
+        if (normalize) weight[u] /= total;
+        if (each) weight[u] *= each[id[u]];
+        weight[u] *= scale;
+      }
     });
+  }
+
+  // Experts outside the best groups are chosen last of all. `best`: room for a number per group and one more group.
+  void leave_groups_out(float *choice, float *best) const {
+    const int64_t size = experts / groups;
+    float *sorted = best + groups;
+    for (int64_t g = 0; g < groups; g++) {
+      std::copy_n(choice + g * size, size, sorted);
+      std::partial_sort(sorted, sorted + group_best, sorted + size, std::greater<>());
+      best[g] = 0;
+      for (int64_t i = 0; i < group_best; i++) best[g] += sorted[i];
+    }
+    for (int64_t g = 0; g < groups; g++) {
+      int64_t better = 0;  // groups; a NaN is worse than any number, ties go to the first
+      for (int64_t other = 0; other < groups; other++)
+        better += best[other] > best[g] || (std::isnan(best[g]) && !std::isnan(best[other])) ||
+                  (other < g && !(best[other] < best[g]) && std::isnan(best[other]) == std::isnan(best[g]));
+      if (better >= groups_used) std::fill_n(choice + g * size, size, -INFINITY);
+    }
   }
 };
 
 struct Moe : Call {
-  int x, ids, weights, gate, up, down, y;
+  int x, ids, weights, gate, up, down, gate_bias, up_bias, down_bias, y;
   int rounded;         // Chunks of x, or -1
-  int hidden, hidden_up, hidden_rounded, parts, source, tiles;  // the plan's buffers
+  int hidden, hidden_up, hidden_rounded, parts, source, packed;  // the plan's buffers
   Activation activation;
+  float limit;
+  bool weigh_input;
   int64_t experts, used, wide, inner;
+  int64_t up_rows;  // twice `inner` where `up` holds the gate's rows first
   Type in_type, up_type, out_type;
 
   MatmulTask task(const Run &run, int weight, Type type, int64_t expert, int64_t rows, int64_t columns) const {
@@ -100,23 +128,32 @@ struct Moe : Call {
       const int64_t from = begin[static_cast<size_t>(e)], count = begin[static_cast<size_t>(e) + 1] - from;
       if (count == 0) continue;
       for (bool is_up : {false, true}) {
+        if (!is_up && gate < 0) continue;
         const Type type = is_up ? up_type : in_type;
-        MatmulTask t = task(run, is_up ? up : gate, type, e, inner, wide);
+        const int64_t rows = is_up ? up_rows : inner;
+        MatmulTask t = task(run, is_up ? up : gate, type, e, rows, wide);
         t.x = is_quantised(type) ? static_cast<const void *>(run.chunks(rounded)) : run.floats(x);
         t.x_stride = is_quantised(type) ? chunks(wide) : wide;
         t.gather = token_of + from;
         t.tokens = count;
-        t.y = run.floats(is_up ? hidden_up : hidden) + from * inner;
+        t.y = run.floats(is_up ? hidden_up : hidden) + from * rows;
         jobs.push_back({type, t});
       }
     }
-    TileChunk *packed = tiles < 0 ? nullptr : reinterpret_cast<TileChunk *>(run.bytes(tiles));
-    if (packed && rounded >= 0) pack_tiles(run, jobs, 2, packed);
+    if (packed >= 0) pack_activations(run, jobs, gate < 0 ? 1 : 2, run.bytes(packed));
     run_matmuls(run, jobs);
 
-    run.for_rows(pairs, inner, [&](int64_t slot, int) {
-      float *h = run.floats(hidden) + slot * inner;
-      run.k.glu(activation, h, run.floats(hidden_up) + slot * inner, h, inner);
+    run.for_rows(pairs, inner, [&](int64_t i, int) {
+      const int64_t slot = slot_of[i];
+      float *h = run.floats(hidden) + slot * inner, *u = run.floats(hidden_up) + slot * up_rows;
+      finish_rows(run, gate, gate_bias, i, h, inner);
+      finish_rows(run, up, up_bias, i, u, up_rows);
+      if (gate >= 0)
+        run.k.glu(activation, limit, h, u, h, inner);
+      else if (up_rows == inner)
+        run.k.activate(activation, u, h, inner);
+      else
+        run.k.glu(activation, limit, u, u + inner, h, inner);
       if (hidden_rounded >= 0) run.k.quantize(h, inner, run.chunks(hidden_rounded) + slot * chunks(inner));
     });
 
@@ -132,36 +169,56 @@ struct Moe : Call {
       t.y = run.floats(parts) + from * wide;
       jobs.push_back({out_type, t});
     }
-    if (packed && hidden_rounded >= 0) pack_tiles(run, jobs, 1, packed);
+    if (packed >= 0) pack_activations(run, jobs, 1, run.bytes(packed));
     run_matmuls(run, jobs);
 
     run.for_rows(tokens, wide * used, [&](int64_t t, int) {  // in router order
       float *to = run.floats(y) + t * wide;
       memset(to, 0, static_cast<size_t>(wide) * 4);
-      for (int64_t u = t * used; u < (t + 1) * used; u++)
-        run.k.accumulate(run.floats(parts) + slot_of[u] * wide, run.floats(weights)[u], to, wide);
+      for (int64_t u = t * used; u < (t + 1) * used; u++) {
+        float *part = run.floats(parts) + slot_of[u] * wide;
+        if (down_bias >= 0) run.k.add(part, run.floats(down_bias) + id[u] * wide, part, wide);
+        run.k.accumulate(part, weigh_input ? 1.0f : run.floats(weights)[u], to, wide);
+      }
     });
+  }
+
+  // Products of x become those of the weighed x, if that is wanted; then the expert's bias.
+  void finish_rows(const Run &run, int weight, int bias, int64_t pair, float *row, int64_t rows) const {
+    if (weight < 0) return;
+    if (weigh_input) run.k.scale(row, run.floats(weights)[pair], row, rows);
+    if (bias >= 0) run.k.add(row, run.floats(bias) + run.ints(ids)[pair] * rows, row, rows);
   }
 };
 
 }  // namespace
 
 void bind_route(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 1, 2, 2);
+  Reader in(graph, node, 1, 3, 2);
   auto call = std::make_unique<Route>();
   call->used = in.integer("used");
   const std::string &gating = in.text("gating");
   call->normalize = in.integer("normalize") != 0;
   call->scale = static_cast<float>(in.number("scale"));
+  call->groups = in.integer("groups");
+  call->groups_used = in.integer("groups_used");
+  call->group_best = in.integer("group_best");
   in.no_more();
   call->logits = in.input(0);
   call->bias = in.input(1);
+  call->scales = in.input(2);
   call->ids = in.output(0);
   call->weights = in.output(1);
   in.want_activation(call->logits);
   call->experts = width(in.value(call->logits));
   in.want_vector(call->bias, call->experts);
-  in.want(call->used > 0 && call->used <= call->experts, "experts used", call->used, call->experts);
+  in.want_vector(call->scales, call->experts);
+  in.want(call->groups > 0 && call->experts % call->groups == 0, "groups", call->groups, call->experts);
+  const int64_t size = call->experts / call->groups;
+  in.want(call->groups_used > 0 && call->groups_used <= call->groups, "groups used", call->groups_used, call->groups);
+  in.want(call->group_best > 0 && call->group_best <= size, "experts that judge a group", call->group_best, size);
+  const int64_t offered = call->groups_used * size;
+  in.want(call->used > 0 && call->used <= offered, "experts used", call->used, offered);
   const Value &ids = in.value(call->ids), &weights = in.value(call->weights);
   in.want(ids.type == Type::I32 && width(ids) == call->used, "width of ids", width(ids), call->used);
   in.want(weights.type == Type::F32 && width(weights) == call->used, "width of weights", width(weights), call->used);
@@ -176,57 +233,71 @@ void bind_route(const Graph &graph, const Node &node, Plan *plan) {
   else
     fail(HL_UNSUPPORTED, "gating of op route: got '%.50s', want 'softmax', 'sigmoid' or 'softmax_chosen'", gating.c_str());
   if (!plan) return;
-  plan->need_worker(2 * call->experts * 4);
-  const std::vector<int> reads{call->logits, call->bias}, writes{call->ids, call->weights};
+  plan->need_worker((2 * call->experts + call->groups + size) * 4);
+  const std::vector<int> reads{call->logits, call->bias, call->scales}, writes{call->ids, call->weights};
   plan->add(std::move(call), reads, writes);
 }
 
 void bind_moe(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 6, 6, 1);
+  Reader in(graph, node, 3, 9, 1);
   auto call = std::make_unique<Moe>();
-  call->activation = read_activation(in);
-  in.no_more();
+  call->limit = static_cast<float>(in.number("limit"));
+  call->weigh_input = in.integer("weigh_input") != 0;
   call->x = in.input(0);
   call->ids = in.input(1);
   call->weights = in.input(2);
   call->gate = in.input(3);
   call->up = in.input(4);
   call->down = in.input(5);
+  call->gate_bias = in.input(6);
+  call->up_bias = in.input(7);
+  call->down_bias = in.input(8);
   call->y = in.output();
   in.want_activation(call->x);
   in.want_activation(call->weights);
   in.want_activation(call->y);
   in.want_same_shape(call->x, call->y);
-  for (int v : {call->gate, call->up, call->down}) in.want_matrix(v, 3);
-  const Value &x = in.value(call->x), &ids = in.value(call->ids), &gate = in.value(call->gate), &down = in.value(call->down);
+  in.want(call->up >= 0 && call->down >= 0, "up and down given", call->up >= 0, call->down >= 0);
+  for (int v : {call->gate, call->up, call->down})
+    if (v >= 0) in.want_matrix(v, 3);
+  const Value &x = in.value(call->x), &ids = in.value(call->ids), &up = in.value(call->up), &down = in.value(call->down);
   in.want(ids.type == Type::I32 && ids.dims[0] == x.dims[0], "rows of ids", ids.dims[0], x.dims[0]);
-  in.want_same_shape(call->gate, call->up);
+  if (call->gate >= 0) in.want_same_shape(call->gate, call->up);
   in.want(in.value(call->weights).dims == ids.dims, "width of weights", width(in.value(call->weights)), width(ids));
-  call->experts = gate.dims[0];
-  call->inner = gate.dims[1];
-  call->wide = gate.dims[2];
+  call->experts = up.dims[0];
+  call->up_rows = up.dims[1];
+  call->wide = up.dims[2];
+  call->inner = down.dims[2];
   call->used = width(ids);
+  call->activation = read_activation(in, call->gate >= 0 || call->up_rows != call->inner);
+  in.no_more();
   in.want(width(x) == call->wide, "width of x", width(x), call->wide);
-  in.want(down.dims[0] == call->experts && down.dims[1] == call->wide && down.dims[2] == call->inner, "rows of down",
-          down.dims[1], call->wide);
-  call->in_type = gate.type;
-  call->up_type = in.value(call->up).type;
+  in.want(down.dims[0] == call->experts && down.dims[1] == call->wide, "rows of down", down.dims[1], call->wide);
+  in.want(call->up_rows == call->inner || (call->gate < 0 && call->up_rows == 2 * call->inner), "rows of up", call->up_rows,
+          call->inner);
+  in.want_vectors(call->gate_bias, call->experts, call->up_rows);
+  in.want_vectors(call->up_bias, call->experts, call->up_rows);
+  in.want_vectors(call->down_bias, call->experts, call->wide);
+  call->up_type = up.type;
+  call->in_type = call->gate < 0 ? up.type : in.value(call->gate).type;
   call->out_type = down.type;
   if (!plan) return;
   const bool rounds = is_quantised(call->in_type) || is_quantised(call->up_type);
   call->rounded = rounds ? plan->rounded(call->x) : -1;
   const int64_t pairs = plan->most_rows(call->x) * call->used;
   call->hidden = plan->buffer(pairs * call->inner * 4);
-  call->hidden_up = plan->buffer(pairs * call->inner * 4);
+  call->hidden_up = plan->buffer(pairs * call->up_rows * 4);
   call->hidden_rounded =
       is_quantised(call->out_type) ? plan->buffer(pairs * chunks(call->inner) * static_cast<int64_t>(sizeof(Chunk))) : -1;
   call->parts = plan->buffer(pairs * call->wide * 4);
   call->source = plan->buffer(pairs * 8);
   const int64_t widest = std::max(call->wide, call->inner);
-  call->tiles = plan->tiles && (rounds || call->hidden_rounded >= 0) ? plan->buffer(tile_bytes(pairs, call->experts, widest)) : -1;
+  const int64_t bytes = packed_bytes(*plan, {call->in_type, call->up_type, call->out_type}, pairs, call->experts, widest);
+  call->packed = bytes ? plan->buffer(bytes) : -1;
   plan->need_worker(kMatmulScratch);
-  const std::vector<int> reads{call->x, call->ids, call->weights, call->rounded}, writes{
-      call->y, call->hidden, call->hidden_up, call->hidden_rounded, call->parts, call->source, call->tiles};
+  const std::vector<int> reads{call->x, call->ids, call->weights, call->rounded, call->gate_bias, call->up_bias,
+                               call->down_bias}, writes{
+      call->y, call->hidden, call->hidden_up, call->hidden_rounded, call->parts, call->source, call->packed};
   plan->add(std::move(call), reads, writes);
 }
 

@@ -1,4 +1,4 @@
-// rms_norm, rounding its result on the way where quantised weights will meet it.
+// rms_norm and layer_norm, rounding their result on the way where quantised weights will meet it.
 #include "ops.h"
 
 namespace halflap::cpu {
@@ -14,6 +14,23 @@ struct RmsNorm : Call {
     run.for_rows(run.rows(norm.x), wide, [&](int64_t t, int) {
       float *to = run.floats(y) + t * wide;
       norm.run(run, run.floats(norm.x) + t * wide, to, wide);
+      if (rounded >= 0) run.k.quantize(to, wide, run.chunks(rounded) + t * chunks(wide));
+    });
+  }
+};
+
+struct LayerNorm : Call {
+  int x, weight, bias, y, rounded;
+  int64_t groups, wide;
+  bool weight_each, bias_each;  // one row for each group
+  float eps;
+
+  void run(const Run &run) const override {
+    const int64_t each = wide / groups;
+    const float *w = weight < 0 ? nullptr : run.floats(weight), *b = bias < 0 ? nullptr : run.floats(bias);
+    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+      float *to = run.floats(y) + t * wide;
+      run.k.layer_norm(run.floats(x) + t * wide, w, weight_each ? each : 0, b, bias_each ? each : 0, to, groups, each, eps);
       if (rounded >= 0) run.k.quantize(to, wide, run.chunks(rounded) + t * chunks(wide));
     });
   }
@@ -65,6 +82,37 @@ void bind_rms_norm(const Graph &graph, const Node &node, Plan *plan) {
   call->wide = width(plan->value(norm.x));
   const std::vector<int> writes{call->y, call->rounded};
   plan->add(std::move(call), {norm.x, norm.weight}, writes);
+}
+
+void bind_layer_norm(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 1, 3, 1);
+  auto call = std::make_unique<LayerNorm>();
+  call->eps = static_cast<float>(in.number("eps"));
+  call->groups = in.integer("groups");
+  in.no_more();
+  call->x = in.input(0);
+  call->weight = in.input(1);
+  call->bias = in.input(2);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->y);
+  in.want_same_shape(call->x, call->y);
+  call->wide = width(in.value(call->x));
+  in.want(call->groups > 0 && call->wide % call->groups == 0, "groups", call->groups, call->wide);
+  const auto each = [&](int v) {
+    const bool one_each = v >= 0 && in.value(v).dims.size() == 2;
+    if (one_each)
+      in.want_vectors(v, call->groups, call->wide / call->groups);
+    else
+      in.want_vector(v, call->wide / call->groups);
+    return one_each;
+  };
+  call->weight_each = each(call->weight);
+  call->bias_each = each(call->bias);
+  if (!plan) return;
+  call->rounded = plan->rounded_by_producer(call->y);
+  const std::vector<int> reads{call->x, call->weight, call->bias}, writes{call->y, call->rounded};
+  plan->add(std::move(call), reads, writes);
 }
 
 void add_quantize(Plan &plan, int value, int rounded) {

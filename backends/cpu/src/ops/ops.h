@@ -21,8 +21,11 @@ using Bind = void (*)(const Graph &graph, const Node &node, Plan *plan);
 void bind_embed(const Graph &, const Node &, Plan *);
 void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
+void bind_layer_norm(const Graph &, const Node &, Plan *);
+void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_latent_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
 void bind_activate(const Graph &, const Node &, Plan *);
@@ -40,6 +43,19 @@ void bind_conv_state(const Graph &, const Node &, Plan *);
 void bind_delta_rule(const Graph &, const Node &, Plan *);
 void bind_ssm_scan(const Graph &, const Node &, Plan *);
 
+// A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
+struct AttentionSpec {
+  int q = -1, k = -1, v = -1, sinks = -1, y = -1;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0, v_head_dim = 0;
+  int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
+  int64_t window = 0;
+  bool chunked = false;
+  bool stored = false;  // K and V, by K's rope
+  int group = -1, layer = 0;
+  float scale = 1, softcap = 0;
+};
+void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
+
 // A checked rms_norm; `groups` 0: none.
 struct Norm {
   int x = -1, weight = -1;
@@ -51,8 +67,44 @@ struct Norm {
 };
 Norm read_norm(const Graph &graph, const Node &node);
 
-// A rope that norms its input on the way (q and k norms).
-void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *plan);
+// K and V rows of a step on their way into a layer of the state.
+struct CacheWrite {
+  int k = -1, v = -1;
+  int group = 0, layer = 0;
+
+  // Once per block and run of tokens: make_k(first, end) fills K's rows of these tokens, then they are stored.
+  template <class F>
+  void run(const Run &run, F make_k) const {
+    struct Part {
+      int64_t begin, end, block, place;
+    };
+    const KvLayer l = run.state.layer(group, layer);
+    const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
+    std::vector<Part> parts;
+    for (int64_t s = 0; s < run.step.sequences; s++)
+      for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end;) {
+        const int64_t local = run.step.index[t] - g.first_token[s], place = local % kBlockTokens;
+        const int64_t until = std::min(end, t + kBlockTokens - place);
+        parts.push_back({t, until, g.blocks[g.table_start[s] + local / kBlockTokens], place});
+        t = until;
+      }
+    auto store = [&](int64_t i, int) {
+      const Part &part = parts[static_cast<size_t>(i)];
+      make_k(part.begin, part.end);
+      run.k.store_kv(l, part.block, part.place, part.end - part.begin, run.floats(k) + part.begin * l.k_width,
+                     run.floats(v) + part.begin * l.v_width);
+    };
+    const int64_t count = static_cast<int64_t>(parts.size());
+    if (run.step.tokens * (l.k_width + l.v_width) * 4 > Run::kRowWork) return run.pool.run(count, run.threads, store);
+    for (int64_t i = 0; i < count; i++) store(i, 0);
+  }
+};
+// Where a checked attention writes; k is -1 if it only reads.
+CacheWrite read_cache_write(const Graph &graph, const Node &node);
+
+// A rope that norms its input on the way (q and k norms), or that stores its result (K) and V in the cache.
+void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const CacheWrite &write, Plan *plan);
+void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *plan);
 
 // Linears that read the same value run as one call.
 void bind_linears(Plan &plan, const std::vector<const Node *> &nodes);
@@ -78,6 +130,7 @@ class Reader {
   void want_activation(int v) const;  // f32, not a weight
   void want_same_shape(int a, int b) const;
   void want_vector(int v, int64_t size) const;  // f32-able weight or value of one dimension; absent is fine
+  void want_vectors(int v, int64_t count, int64_t size) const;  // F32 weight of two dimensions; absent is fine
   void want_matrix(int v, size_t dims) const;   // a weight of a known storage type
   // A weight of F32 with so many elements, or a vector of that size; absent is fine.
   void want_floats(int v, int64_t elements) const;
@@ -92,6 +145,6 @@ class Reader {
   std::vector<const Attribute *> asked_;
 };
 
-Activation read_activation(Reader &reader);
+Activation read_activation(Reader &reader, bool gated);
 
 }  // namespace halflap::cpu

@@ -30,19 +30,25 @@ struct Rotary : Call {
 
 struct Rope : Call {
   int x, y, table;
-  int64_t wide, head_dim, pairs;
+  int64_t wide, head_dim, pairs, offset;
   bool neighbours;
-  Norm norm;  // done first, in the same pass
+  Norm norm;         // done first, in the same pass
+  CacheWrite write;  // done last
+
+  void turn(const Run &run, int64_t t) const {
+    const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
+    float *to = run.floats(y) + t * wide;
+    if (norm.groups) {
+      norm.run(run, from, to, wide);
+      from = to;
+    }
+    run.k.rope(from, to, wide / head_dim, head_dim, pairs, offset, neighbours, cos, cos + pairs);
+  }
 
   void run(const Run &run) const override {
-    run.for_rows(run.step.tokens, wide, [&](int64_t t, int) {
-      const float *cos = run.floats(table) + t * 2 * pairs, *from = run.floats(x) + t * wide;
-      float *to = run.floats(y) + t * wide;
-      if (norm.groups) {
-        norm.run(run, from, to, wide);
-        from = to;
-      }
-      run.k.rope(from, to, wide / head_dim, head_dim, pairs, neighbours, cos, cos + pairs);
+    if (write.k < 0) return run.for_rows(run.step.tokens, wide, [&](int64_t t, int) { turn(run, t); });
+    write.run(run, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; t++) turn(run, t);
     });
   }
 };
@@ -60,14 +66,15 @@ void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors,
   plan.add(std::move(call), {factors}, {buffer});
 }
 
-void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, plan); }
+void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, {}, plan); }
 
-void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *plan) {
+void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const CacheWrite &write, Plan *plan) {
   Reader in(graph, node, 1, 2, 1);
   const int64_t head_dim = in.integer("head_dim");
   const std::vector<double> &frequencies = in.numbers("frequencies");
   const std::string &layout = in.text("layout");
   const double magnitude = in.number("magnitude");
+  const int64_t offset = in.integer("offset");
   const std::vector<double> &axes = in.numbers("axes");
   in.no_more();
   in.want_activation(in.input(0));
@@ -77,7 +84,8 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *
   const int64_t pairs = static_cast<int64_t>(frequencies.size());
   in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
   in.want(head_dim > 0 && width(x) % head_dim == 0, "head_dim", head_dim, width(x));
-  in.want(pairs > 0 && 2 * pairs <= head_dim, "pairs", pairs, head_dim / 2);
+  in.want(offset >= 0 && offset < head_dim, "offset", offset, head_dim - 2);
+  in.want(pairs > 0 && 2 * pairs <= head_dim - offset, "pairs", pairs, (head_dim - offset) / 2);
   if (layout != "interleaved" && layout != "half")
     fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
   in.want_vector(in.input(1), pairs);
@@ -89,13 +97,15 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, Plan *
   call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();
   call->norm = norm;
+  call->write = write;
   call->table = table;
   call->wide = width(x);
   call->head_dim = head_dim;
   call->pairs = pairs;
+  call->offset = offset;
   call->neighbours = layout == "interleaved";
   const int from = call->x;
-  plan->add(std::move(call), {from, norm.weight, table}, {in.output()});
+  plan->add(std::move(call), {from, norm.weight, table, write.v}, {in.output()});
 }
 
 }  // namespace halflap::cpu

@@ -19,6 +19,8 @@ constexpr Entry kTable[] = {
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
     {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+    {"layer_norm", 1, bind_layer_norm}, {"columns", 1, bind_columns},
+    {"latent_attention", 1, bind_latent_attention},
     {"split", 1, bind_split},       {"l2_norm", 1, bind_l2_norm}, {"conv_state", 1, bind_conv_state},
     {"delta_rule", 1, bind_delta_rule}, {"ssm_scan", 1, bind_ssm_scan},
 };
@@ -35,6 +37,20 @@ const Entry &find(const Node &node) {
 
 }  // namespace
 
+// The attention that stores this rope's result as K, if it can be stored at once: V is made by then, and no other attention
+// comes between; else the number of nodes.
+static size_t stores_next(const std::vector<Node> &nodes, size_t rope) {
+  for (size_t i = rope + 1; i < nodes.size(); i++) {
+    if (nodes[i].op != "attention") continue;
+    if (nodes[i].inputs.size() < 3 || nodes[i].inputs[1] != nodes[rope].outputs[0] || nodes[i].inputs[2] < 0) break;
+    for (size_t j = rope + 1; j < i; j++)
+      for (int made : nodes[j].outputs)
+        if (made == nodes[i].inputs[2]) return nodes.size();
+    return i;
+  }
+  return nodes.size();
+}
+
 void check_node(const Graph &graph, const Node &node) { find(node).bind(graph, node, nullptr); }
 
 void bind_nodes(Plan &plan) {
@@ -49,6 +65,7 @@ void bind_nodes(Plan &plan) {
     if (node.op == "rope" && uses[static_cast<size_t>(node.inputs[0])] == 1)
       for (const Node &norm : nodes)
         if (norm.op == "rms_norm" && norm.outputs[0] == node.inputs[0]) norm_of[static_cast<size_t>(norm.outputs[0])] = &norm;
+  std::vector<bool> stored(nodes.size());
   for (size_t i = 0; i < nodes.size(); i++) {
     if (nodes[i].op == "linear") {
       std::vector<const Node *> together{&nodes[i]};
@@ -57,8 +74,14 @@ void bind_nodes(Plan &plan) {
       bind_linears(plan, together);
     } else if (nodes[i].op == "rms_norm" && norm_of[static_cast<size_t>(nodes[i].outputs[0])]) {
       continue;  // with its rope
-    } else if (const Node *norm = nodes[i].op == "rope" ? norm_of[static_cast<size_t>(nodes[i].inputs[0])] : nullptr) {
-      bind_rope_of(plan.graph, nodes[i], read_norm(plan.graph, *norm), &plan);
+    } else if (nodes[i].op == "rope") {
+      const Node *norm = norm_of[static_cast<size_t>(nodes[i].inputs[0])];
+      const size_t reader = uses[static_cast<size_t>(nodes[i].outputs[0])] == 1 ? stores_next(nodes, i) : nodes.size();
+      if (reader < nodes.size()) stored[reader] = true;
+      bind_rope_of(plan.graph, nodes[i], norm ? read_norm(plan.graph, *norm) : Norm{},
+                   reader < nodes.size() ? read_cache_write(plan.graph, nodes[reader]) : CacheWrite{}, &plan);
+    } else if (nodes[i].op == "attention") {
+      bind_attention_of(plan.graph, nodes[i], stored[i], &plan);
     } else {
       find(nodes[i]).bind(plan.graph, nodes[i], &plan);
     }
@@ -66,7 +89,7 @@ void bind_nodes(Plan &plan) {
 }
 
 int rounded_input(const Graph &graph, const Node &node) {
-  const size_t weight = node.op == "linear" ? 1 : node.op == "moe" ? 3 : 0;
+  const size_t weight = node.op == "linear" ? 1 : node.op == "moe" ? 4 : 0;
   if (weight == 0 || node.inputs.size() <= weight) return -1;
   return is_quantised(graph.values[static_cast<size_t>(node.inputs[weight])].type) ? node.inputs[0] : -1;
 }
@@ -143,6 +166,16 @@ void Reader::want_same_shape(int a, int b) const {
          value(b).name.c_str());
 }
 
+void Reader::want_vectors(int v, int64_t count, int64_t size) const {
+  if (v < 0) return;
+  const Value &x = value(v);
+  if (x.kind != HL_WEIGHT || x.dims.size() != 2 || x.dims[0] != count || x.dims[1] != size)
+    fail(HL_INVALID, "%.150s of op %s: got another shape, want a weight [%lld, %lld]", x.name.c_str(), node_.op.c_str(),
+         static_cast<long long>(count), static_cast<long long>(size));
+  if (x.type != Type::F32)
+    fail(HL_UNSUPPORTED, "%.150s of op %s: got %.20s, want F32", x.name.c_str(), node_.op.c_str(), x.dtype.c_str());
+}
+
 void Reader::want_vector(int v, int64_t size) const {
   if (v < 0) return;
   const Value &x = value(v);
@@ -190,14 +223,17 @@ void Reader::want_slots(int64_t elements, int &group, int &layer) {
        elements);
 }
 
-Activation read_activation(Reader &reader) {
+Activation read_activation(Reader &reader, bool gated) {
   const std::string &name = reader.text("activation");
   if (name == "silu") return Activation::silu;
   if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "gelu") return Activation::gelu;
   if (name == "relu") return Activation::relu;
+  if (name == "relu2") return Activation::relu2;
   if (name == "sigmoid") return Activation::sigmoid;
   if (name == "softplus") return Activation::softplus;
-  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu_tanh', 'relu', 'sigmoid' or 'softplus'", name.c_str());
+  if (name == "swiglu_oai" && gated) return Activation::swiglu_oai;
+  fail(HL_UNSUPPORTED, "activation: got '%.50s', want 'silu', 'gelu', 'gelu_tanh', 'relu', 'relu2', 'sigmoid' or 'softplus'", name.c_str());
 }
 
 }  // namespace halflap::cpu

@@ -102,7 +102,7 @@ def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]
             values.append(g.input(operand.name, operand.dtype, *operand.shape))
     g.segment("layer.0")
     attributes = dict(facts["attributes"])
-    if facts["op"] == "attention":
+    if facts["op"] in ("attention", "latent_attention"):
         k, v = (int(operand.shape[1]) for operand in facts["operands"][1:3])
         attributes |= g.state_layer("kv", k, v, attributes.get("window", 0))
     keeps = ops.find(facts["op"]).keeps
@@ -111,7 +111,7 @@ def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]
     results = getattr(g, facts["op"])(*values, **attributes)
     outputs = list(results) if isinstance(results, tuple) else [results]
     if facts.get("read_only"):
-        outputs.append(g.attention(values[0], **attributes))
+        outputs.append(getattr(g, facts["op"])(values[0], None, None, *values[3:], **attributes))
     for place, value in enumerate(outputs):
         g.output(value, f"out{place}")
     return g.finish(), weights

@@ -17,6 +17,7 @@ def op_cases() -> Iterator[Case]:
     yield from _norms()
     yield from _rope()
     yield from _attention()
+    yield from _latent_attention()
     yield from _rows_and_routes()
 
 
@@ -46,14 +47,23 @@ def _elementwise() -> Iterator[Case]:
         yield case(op, "row", row("a", 67), Operand("b", (67,)))
         yield case(op, "weight-row", row("a", 67), Operand("b", (67,), "weight", "F32"))
         yield case(op, "column", row("a", 67), row("b", 1))
-    for activation in ("silu", "gelu_tanh", "sigmoid", "relu", "softplus"):
+        yield case(op, "number", row("a", 67), Operand("b", (1,), "weight", "F32"))
+    for activation in ("silu", "gelu", "gelu_tanh", "sigmoid", "relu", "relu2", "softplus"):
         given = {"activation": activation}
         yield case("activate", activation, row("x", 131), attributes=given, chunks=((17,),))
         yield case("glu", activation, row("gate", 131), row("up", 131), attributes=given, chunks=((3,),))
+    for activation, limit in (("silu", 0.0), ("silu", 0.7), ("swiglu_oai", 0.7)):
+        gated: dict[str, Any] = {"activation": activation, "limit": limit}
+        yield case("glu", f"{activation}-limit-{limit}", row("gate", 67), row("up", 67), attributes=gated)
+        yield case("glu", f"{activation}-limit-{limit}-in-one", row("gate", 66), None, attributes=gated, chunks=((3,),))
+    for start, width in ((0, 1), (7, 33), (62, 5)):
+        yield case("columns", f"{start}-to-{start + width}", row("x", 67), attributes={"start": start, "width": width})
     yield case("scale", "by-0.37", row("x", 35), attributes={"factor": 0.37})
     yield case("softcap", "at-1.5", row("x", 35), attributes={"cap": 1.5})
     yield case("softcap", "at-30", row("x", 35), attributes={"cap": 30.0})
-    yield case("position_scale", "period-7", row("x", 48), attributes={"beta": 0.1, "period": 7}, chunks=((17,), (3,)))
+    for offset in (0, 1):
+        growth = {"beta": 0.1, "period": 7, "offset": offset}
+        yield case("position_scale", f"period-7-{offset}", row("x", 48), attributes=growth, chunks=((17,), (3,)))
 
 
 def _norms() -> Iterator[Case]:
@@ -62,6 +72,12 @@ def _norms() -> Iterator[Case]:
         given = {"eps": 1e-6, "groups": groups}
         yield case("rms_norm", f"T{tokens}-{groups}x{head}", row("x", head * groups), weight, attributes=given,
                     chunks=((tokens,),))  # fmt: skip
+        both = weight, Operand("bias", (head,), "weight", "F32")
+        yield case("layer_norm", f"T{tokens}-{groups}x{head}", row("x", head * groups), *both, attributes=given,
+                    chunks=((tokens,),))  # fmt: skip
+    each = Operand("weight", (3, 35), "weight", "F32")
+    yield case("layer_norm", "one-each", row("x", 105), each, None, attributes={"eps": 1e-5, "groups": 3})
+    yield case("layer_norm", "no-weight", row("x", 96), None, None, attributes={"eps": 0.5, "groups": 2})
     weight = Operand("weight", (3, 20), "weight", "F32")
     yield case("rms_norm", "weight-per-group", row("x", 60), weight, attributes={"eps": 1e-6, "groups": 3})
     yield case("rms_norm", "no-weight", row("x", 96), None, attributes={"eps": 1e-5, "groups": 2})
@@ -85,6 +101,9 @@ def _rope() -> Iterator[Case]:
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
         factors = Operand("factors", (12,), "weight", "F32", "positive")
         yield case("rope", f"{layout}-factors-magnitude", row("x", 96), factors, attributes=given, chunks=((33,),))
+        given = {"head_dim": 40, "layout": layout, "frequencies": frequencies(8), "offset": 17}
+        yield case("rope", f"{layout}-offset", row("x", 120), None, attributes=given, chunks=((17,),))
+        given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
         yield case("rope", f"{layout}-far", row("x", 96), None, attributes=given, chunks=((17,),), offset=40_000)
 
 
@@ -102,12 +121,15 @@ def _attention() -> Iterator[Case]:
         yield attend(f"T{tokens}", 4, 2, 32, 32, chunks=((tokens,), (1,)))
     for window in (1, 5, 32, 40):
         yield attend(f"window-{window}", 4, 2, 16, 16, chunks=((33, 3), (17, 1), (1, 33), (1, 1)), window=window)
+        yield attend(f"chunked-{window}", 4, 2, 16, 16, chunks=((33, 3), (17, 1), (1, 33), (1, 1)), window=window,
+                     window_kind="chunked")  # fmt: skip
     for kv in ("bf16", "q8_0", "q4_0"):
         yield attend(f"stored-{kv}", 6, 2, 32, 64, chunks=((33, 2), (1, 17), (2, 1)), kv=kv)
         yield attend(f"stored-{kv}-window", 3, 1, 64, 32, chunks=((40, 1), (1, 33)), kv=kv, window=7)
     long = (*[(60, 1)] * 5, (1, 3))  # past whatever stretch of keys a device takes at once
     yield attend("long", 4, 2, 16, 16, chunks=long, kv="f16")
     yield attend("long-window", 4, 1, 16, 16, chunks=long, kv="f16", window=270)
+    yield attend("long-chunked", 4, 1, 16, 16, chunks=long, kv="f16", window=100, window_kind="chunked")
     yield attend("softcap", 4, 2, 16, 16, chunks=((17,), (3,)), softcap=2.5)
     yield attend("sinks", 6, 2, 16, 16, chunks=((17, 1), (1, 3)), sinks=True)
     yield attend("sinks-window-softcap", 6, 3, 20, 20, chunks=((33, 1), (3, 3)), sinks=True, window=7, softcap=4.0)
@@ -135,6 +157,34 @@ def attend(
     return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only)
 
 
+def _latent_attention() -> Iterator[Case]:
+    for heads, plain, rotated, rank, v_head_dim in (
+        (4, 8, 8, 16, 12),
+        (1, 5, 6, 7, 3),
+        (16, 32, 16, 64, 33),
+        (3, 16, 32, 96, 20),
+    ):
+        for kv in ("f16", "f32"):
+            variant = f"{heads}x{plain}+{rotated}-over-{rank}-to-{v_head_dim}-{kv}"
+            yield latent(variant, heads, plain, rotated, rank, v_head_dim, chunks=((33, 2), (1, 3), (2, 17)), kv=kv)
+    for kv in ("bf16", "q8_0", "q4_0"):
+        yield latent(f"stored-{kv}", 6, 16, 32, 64, 24, chunks=((33, 2), (1, 17), (2, 1)), kv=kv)
+    yield latent("long", 6, 16, 8, 32, 24, chunks=(*[(60, 1)] * 5, (1, 3)), kv="f16")
+    yield latent("read-only", 4, 8, 8, 16, 12, chunks=((33, 2), (1, 17)), read_only=True)
+
+
+def latent(
+    variant: str, heads: int, plain: int, rotated: int, rank: int, v_head_dim: int, *, chunks: Chunks, **facts: Any
+) -> Case:
+    """A case of `latent_attention`."""
+    given = {"heads": heads, "plain_dim": plain, "rotated_dim": rotated, "rank": rank, "v_head_dim": v_head_dim,
+             "scale": (plain + rotated) ** -0.5}  # fmt: skip
+    operands = (row("q", heads * (plain + rotated)), row("key", rotated), row("latent", rank),
+                Operand("k_up", (heads, rank, plain), "weight", "F32"),
+                Operand("v_up", (heads, v_head_dim, rank), "weight", "F32"))  # fmt: skip
+    return case("latent_attention", variant, *operands, attributes=given, chunks=chunks, **facts)
+
+
 def _rows_and_routes() -> Iterator[Case]:
     ids = Operand("ids", ("T",), dtype="i32")
     rows = Operand("rows", ("R",), dtype="i32")
@@ -147,6 +197,14 @@ def _rows_and_routes() -> Iterator[Case]:
                 variant = f"{gating}-{used}of{experts}{'-bias' if bias else ''}"
                 given = {"gating": gating, "used": used, "normalize": used == 2, "scale": 1.0 if used < 4 else 2.5}
                 yield case("route", variant, row("logits", experts), bias, attributes=given, chunks=((17,),))
+    bias, scales = (Operand(name, (24,), "weight", "F32", "positive") for name in ("bias", "scales"))
+    for gating, best in (("sigmoid", 2), ("softmax", 1)):
+        given = {"gating": gating, "used": 5, "groups": 6, "groups_used": 2, "group_best": best, "normalize": True}
+        yield case("route", f"groups-{gating}", row("logits", 24), bias, None, attributes=given, chunks=((33,),))
+        given |= {"used": 3, "groups_used": 6}
+        yield case("route", f"scales-{gating}", row("logits", 24), None, scales, attributes=given, chunks=((17,),))
+    given = {"used": 4, "groups": 3, "groups_used": 2}
+    yield case("route", "group-ties", Operand("logits", ("T", 9), draw="ties"), None, attributes=given, chunks=((33,),))
     given = {"used": 3}
     yield case("route", "ties", Operand("logits", ("T", 9), draw="ties"), None, attributes=given, chunks=((17,),))
     for tokens in TOKENS:
@@ -156,14 +214,26 @@ def _rows_and_routes() -> Iterator[Case]:
     yield case("linear", "bias", row("x", 67), Operand("weight", (19, 67), "weight", "F32"), bias)
     for tokens, experts, used in ((1, 4, 2), (3, 8, 8), (17, 5, 1), (33, 6, 3)):
         yield mixture(f"T{tokens}-{used}of{experts}", tokens, experts, used, 48, 35)
+    for tokens in (1, 17):
+        yield mixture(f"biases-T{tokens}", tokens, 5, 2, 48, 35, biases=True, activation="swiglu_oai", limit=0.7)
+        yield mixture(f"in-one-T{tokens}", tokens, 5, 2, 48, 35, gated="in one")
+        yield mixture(f"in-one-biases-T{tokens}", tokens, 5, 2, 33, 20, gated="in one", biases=True)
+        yield mixture(f"not-gated-T{tokens}", tokens, 5, 2, 48, 35, gated="not", biases=True, activation="relu2")
+        yield mixture(f"weighed-input-T{tokens}", tokens, 5, 2, 48, 35, biases=True, weigh_input=True)
 
 
-def mixture(variant: str, tokens: int, experts: int, used: int, width: int, hidden: int) -> Case:
-    """A case of `moe`."""
-    shapes = (("gate", (hidden, width)), ("up", (hidden, width)), ("down", (width, hidden)))
+def mixture(
+    variant: str, tokens: int, experts: int, used: int, width: int, hidden: int, gated: str = "apart",
+    biases: bool = False, **attributes: Any,
+) -> Case:  # fmt: skip
+    """A case of `moe`; `gated`: the gate's matrix lies "apart", "in one" with up, or does "not" exist."""
+    rows = 2 * hidden if gated == "in one" else hidden
+    matrices = (("gate", (hidden, width)), ("up", (rows, width)), ("down", (width, hidden)))
+    weights = {name: Operand(name, (experts, *shape), "weight", "F32") for name, shape in matrices}
+    shifts = {f"{name}_bias": Operand(f"{name}_bias", (experts, shape[0]), "weight", "F32") for name, shape in matrices}
+    given = (weights | shifts if biases else weights) | ({} if gated == "apart" else {"gate": None, "gate_bias": None})
     return case(
         "moe", variant, row("x", width), Operand("experts", ("T", used), dtype="i32", draw=f"experts:{experts}"),
-        Operand("shares", ("T", used), draw="positive"),
-        *(Operand(name, (experts, *shape), "weight", "F32") for name, shape in shapes),
-        chunks=((tokens,),), attributes={"activation": "gelu_tanh" if used == 1 else "silu"},
+        Operand("shares", ("T", used), draw="positive"), *given.values(), chunks=((tokens,),),
+        attributes={"activation": "gelu_tanh" if used == 1 else "silu", **attributes},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,9 @@ def recurrent_cases() -> Iterator[Case]:
         given = {"eps": 1e-6, "groups": groups}
         yield case("l2_norm", f"{groups}x{head}", row("x", groups * head), attributes=given, chunks=((17,),))
     for groups, sizes in ((1, (5, 3)), (2, (16, 48, 1)), (3, (7,)), (4, (1, 1))):
-        given = {"sizes": sizes, "groups": groups}
+        cut: dict[str, Any] = {"sizes": sizes, "groups": groups}
         wide = groups * sum(sizes)
-        yield case("split", f"{groups}x{'+'.join(map(str, sizes))}", row("x", wide), attributes=given, chunks=((17,),))
+        yield case("split", f"{groups}x{'+'.join(map(str, sizes))}", row("x", wide), attributes=cut, chunks=((17,),))
     for channels, taps, biased, activation in ((64, 4, True, "silu"), (37, 3, False, "none"), (300, 2, True, "none"),
                                                (16, 7, False, "silu"), (1, 4, True, "silu")):  # fmt: skip
         yield convolve(f"{channels}x{taps}-{activation}", channels, taps, biased, activation)

@@ -95,9 +95,9 @@ def _ties(tokens: int, width: int, rng: Rng) -> F32:
 
 def _hidden_is_clear(weights: dict[str, Weight], inputs: dict[str, Array], kind: str) -> bool:
     """No hidden element lies so near a tie that a correct device may round it the other way."""
-    gate, up = dequantized(weights["gate"]), dequantized(weights["up"])
+    matrices = [*(dequantized(weights[name]) for name in ("gate", "up", "down")), None, None, None]
     hidden = [
-        moe_hidden(x, gate, up, int(expert), "silu", [kind] * 3)
+        moe_hidden(x, matrices, int(expert), [kind] * 3, {"activation": "silu", "limit": 0.0})
         for x, chosen in zip(inputs["x"], inputs["experts"], strict=True)
         for expert in chosen
     ]

@@ -1,0 +1,113 @@
+"""Command R7B and A: attention and FFN side by side; windows with RoPE, and every fourth layer full without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from halflap.architectures import rotary
+from halflap.architectures.keys import Keys, Shape
+from halflap.graph.builder import GraphBuilder
+from halflap.graph.ir import Graph
+
+
+@frozen
+class Config:
+    layers: int
+    width: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    eps: float
+    window: int
+    windowed: tuple[bool, ...]
+    logit_scale: float
+    rope: rotary.Rotary
+    context: int
+    vocab: int
+
+    @classmethod
+    def read(cls, keys: Keys) -> Config:
+        width, heads = keys.integer("embedding_length", least=1), keys.integer("attention.head_count", least=1)
+        head_dim = keys.integer("attention.key_length", width // heads, least=2)
+        layers = keys.integer("block_count", least=1)
+        return cls(
+            layers=layers,
+            width=width,
+            ffn=keys.integer("feed_forward_length", least=1),
+            heads=heads,
+            kv_heads=keys.integer("attention.head_count_kv", heads, least=1),
+            head_dim=head_dim,
+            v_head_dim=keys.integer("attention.value_length", head_dim, least=1),
+            eps=keys.positive("attention.layer_norm_epsilon"),
+            window=keys.integer("attention.sliding_window", least=1),
+            windowed=keys.windowed("attention.sliding_window_pattern", layers, 4),
+            logit_scale=keys.number("logit_scale", 1.0),
+            rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),
+            context=keys.integer("context_length", least=1),
+            vocab=keys.rows("token_embd.weight"),
+        )
+
+
+def weights(c: Config) -> Iterator[tuple[str, Shape]]:
+    yield "token_embd.weight", (c.vocab, c.width)
+    yield "output_norm.weight", (c.width,)
+    yield "output.weight?", (c.vocab, c.width)
+    for i in range(c.layers):
+        b = f"blk.{i}."
+        yield b + "attn_norm.weight", (c.width,)
+        for name, rows in (
+            ("q", c.heads * c.head_dim),
+            ("k", c.kv_heads * c.head_dim),
+            ("v", c.kv_heads * c.v_head_dim),
+        ):
+            yield f"{b}attn_{name}.weight", (rows, c.width)
+        yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
+            yield f"{b}ffn_{name}.weight", (rows, columns)
+
+
+def build(c: Config, g: GraphBuilder) -> Graph:
+    rows = g.input("rows", "i32", "R")
+    g.segment("embed")
+    x = g.embed(g.input("ids", "i32", "T"), g.weight("token_embd.weight"))
+    rope = {
+        "head_dim": c.head_dim,
+        "layout": "interleaved",
+        "frequencies": c.rope.frequencies,
+        "magnitude": c.rope.magnitude,
+    }
+    for i in range(c.layers):
+        g.segment(f"layer.{i}")
+        b = f"blk.{i}."
+        window = c.window if c.windowed[i] else 0
+        n = g.layer_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
+        q = g.linear(n, g.weight(b + "attn_q.weight"))
+        k = g.linear(n, g.weight(b + "attn_k.weight"))
+        v = g.linear(n, g.weight(b + "attn_v.weight"))
+        if c.windowed[i]:
+            q = g.rope(q, **rope)
+            k = g.rope(k, **rope)
+        state = g.state_layer("window" if window else "kv", c.kv_heads * c.head_dim, c.kv_heads * c.v_head_dim, window)
+        h = g.attention(
+            q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
+            scale=c.head_dim**-0.5, window=window, **state,
+        )  # fmt: skip
+        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        x = g.add(x, h)
+        if i == c.layers - 1:
+            x, n = g.take(x, rows), g.take(n, rows)
+        gate = g.linear(n, g.weight(b + "ffn_gate.weight"))
+        up = g.linear(n, g.weight(b + "ffn_up.weight"))
+        h = g.linear(g.glu(gate, up), g.weight(b + "ffn_down.weight"))
+        x = g.add(x, h)
+    g.segment("head")
+    x = g.layer_norm(x, g.weight("output_norm.weight"), eps=c.eps)
+    logits = g.linear(x, g.optional("output.weight") or g.weight("token_embd.weight"))
+    logits = g.scale(logits, factor=c.logit_scale)
+    g.output(x, "hidden")
+    g.output(logits, "logits")
+    return g.finish()
