@@ -67,11 +67,17 @@ RECURRENT_CASES = (
     "qwen3next-base",
 )
 CASES += RECURRENT_CASES
+EXTRA_CASES: tuple[str, ...] = ("jamba-base", "mamba-base")
+"""Files of the folder `extra`."""
 QUANT_CASES = tuple(
     "BF16 F16 F32 IQ1_M IQ1_S IQ2_S IQ2_XS IQ2_XXS IQ3_S IQ3_XXS IQ4_NL IQ4_XS MXFP4 NVFP4 Q1_0 Q2_0 Q2_K Q3_K_M Q4_0 "
     "Q4_1 Q4_K_M Q5_0 Q5_1 Q5_K_M Q6_K Q8_0 TQ1_0 TQ2_0".split()
 )
 """One file per storage type, or mix of types."""
+
+
+def oracle_file(shared: Path, case: str) -> Path:
+    return shared / "oracle" / ("extra" if case in EXTRA_CASES else "families") / f"{case}.gguf"
 
 
 class OracleModel:

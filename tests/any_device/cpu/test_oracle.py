@@ -10,12 +10,12 @@ import pytest
 
 from halflap.device.reference import ReferenceDevice
 from tests.any_device.cpu.kit import relative
-from tests.models.oracle import CASES, QUANT_CASES, OracleModel
+from tests.models.oracle import CASES, EXTRA_CASES, QUANT_CASES, OracleModel, oracle_file
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
 def test_a_family_gives_the_oracles_logits_however_it_is_fed(cpu: Any, shared: Path, case: str) -> None:
-    model = OracleModel(shared / "oracle" / "families" / f"{case}.gguf", cpu, "f32", sequences=2)
+    model = OracleModel(oracle_file(shared, case), cpu, "f32", sequences=2)
     count = len(model.tokens)
     whole = model.run([count])
     for logits in whole:
@@ -25,9 +25,9 @@ def test_a_family_gives_the_oracles_logits_however_it_is_fed(cpu: Any, shared: P
     model.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
 def test_a_family_gives_the_same_logits_across_two_devices(cpu: Any, shared: Path, case: str) -> None:
-    model = OracleModel(shared / "oracle" / "families" / f"{case}.gguf", cpu, "f32", second=ReferenceDevice())
+    model = OracleModel(oracle_file(shared, case), cpu, "f32", second=ReferenceDevice())
     count = len(model.tokens)
     for chunks in ([count], [11, 1, count - 12]):
         assert relative(model.run(chunks)[0], model.logits) < 2e-3

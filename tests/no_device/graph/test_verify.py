@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from tests.models.oracle import CASES
+from tests.models.oracle import CASES, EXTRA_CASES, oracle_file
 
 from halflap import loading
 from halflap.errors import HalflapError
@@ -21,9 +21,9 @@ def graph(shared: Path) -> Graph:
         return loading.open_architecture(file).graph
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
 def test_every_architecture_writes_sound_graphs(shared: Path, case: str) -> None:
-    with loading.open_model(shared / "oracle" / "families" / f"{case}.gguf") as file:
+    with loading.open_model(oracle_file(shared, case)) as file:
         verify(loading.open_architecture(file).graph)
 
 
