@@ -338,7 +338,7 @@ def expert_hidden(gate: F32 | None, up: F32, width: int, *, activation: str, lim
 
 
 def _sigmoid(x: F32) -> F32:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+    return np.float32(1) / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))  # e^89 is no float32
 
 
 def _softmax(x: F32) -> F32:

@@ -55,8 +55,7 @@ struct AttentionSpec {
   int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
   int64_t window = 0;
   bool chunked = false;
-  bool spans = false;   // tokens see all of their span
-  bool stored = false;  // K and V, by K's rope
+  bool spans = false;  // tokens see all of their span
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };
