@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import latent, ops, recurrent
+from halflap.graph import encoder, latent, ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
@@ -28,10 +28,12 @@ ARCHITECTURES = (
     "granite",
     "granitehybrid",
     "hy_v3",
+    "jamba",
     "lfm2",
     "lfm2moe",
     "llama",
     "llama4",
+    "mamba",
     "mamba2",
     "mistral3",
     "nemotron",
@@ -80,7 +82,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *latent.TABLE, *recurrent.TABLE):
+    for op in (*ops.TABLE, *encoder.TABLE, *latent.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

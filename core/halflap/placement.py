@@ -336,7 +336,7 @@ def _sized(
         ctx = min(ctx, tokens)
     else:
         rooms = [(p.free - p.total + size) / size for p, size in zip(single, growing, strict=True) if size]
-        tokens = int(ctx * min(max(min(rooms, default=SEQUENCES) * POOL_SHARE, 1), SEQUENCES))
+        tokens = int(ctx * min(max(min(rooms, default=math.inf) * POOL_SHARE, 1), SEQUENCES))
     limits = _limits(graph, ctx, max(tokens, ctx), wishes)
     placed = tuple(_placed(graph, i, device, stages, limits) for i, device in enumerate(devices))
     return Plan(

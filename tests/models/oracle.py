@@ -69,8 +69,8 @@ RECURRENT_CASES = (
 CASES += RECURRENT_CASES
 EXTRA_CASES = tuple(
     "afmoe-base arcee-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base gpt2-base gptneox-base "
-    "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base minimaxm2-base mistral4-base nemotron-base phi2-base "
-    "seedoss-base stablelm-base".split()
+    "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base jamba-base mamba-base minimaxm2-base mistral4-base "
+    "nemotron-base phi2-base seedoss-base stablelm-base".split()
 )
 """Files of the folder `extra`."""
 QUANT_CASES = tuple(

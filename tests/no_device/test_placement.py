@@ -151,6 +151,24 @@ def test_an_op_a_device_lacks_runs_elsewhere_visibly_or_is_refused(file: Path) -
         make_plan("x", found.graph, found.context, Wishes(ctx=64, strict=True), [device])
 
 
+def test_slots_are_counted_beside_the_kv_cache(shared: Path) -> None:
+    path = shared / "oracle" / "families" / "qwen35-dense.gguf"
+    plan = halflap.plan(path, devices=["reference"], ctx=64, kv_bytes=1 << 16)
+    graph = architecture(path).graph
+    per_sequence = 4 * sum(layer.k for layer in graph.group("recurrent").layers)
+    assert plan.limits.slots == {"recurrent": 16}
+    assert plan.placed[0].slots == 16 * per_sequence
+    assert plan.placed[0].state == plan.kv_bytes + plan.placed[0].slots
+    assert plan.kv_bytes <= 1 << 16
+
+
+def test_a_model_without_attention_keeps_as_many_full_contexts_as_it_has_slots(shared: Path) -> None:
+    plan = halflap.plan(shared / "oracle" / "families" / "mamba2-base.gguf", devices=["reference"])
+    assert plan.kv_bytes == 0
+    assert plan.sequences_at_full_length == 16
+    assert plan.placed[0].state == plan.placed[0].slots
+
+
 def test_every_backend_is_listed_with_a_priority_below_or_above_zero() -> None:
     facts = {entry.name: entry.facts for entry in plugins.entries("backends")}
     assert facts["reference"]["priority"] < 0

@@ -102,10 +102,17 @@ def _same(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
 
 
 def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    ids, table = inputs
+    ids, table, embeds = inputs
     assert ids is not None
-    assert table is not None
-    return [("f32", (*ids.shape, table.shape[1]))]
+    given, column = embeds.shape[1] if embeds is not None else 0, attributes["column"]
+    if table is None and embeds is None:
+        raise mismatch("embed", "neither table nor embeds", "one of them")
+    width = table.shape[1] if table is not None else attributes["width"]
+    if not isinstance(width, int) or width < 1:
+        raise mismatch("embed", f"width {width}", "at least 1")
+    if embeds is not None and (not isinstance(given, int) or column < 0 or column + width > given):
+        raise mismatch("embed", f"{shown(embeds)} from column {column}", f"{width} columns")
+    return [("f32", (*ids.shape, width))]
 
 
 def _add_positions(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -280,7 +287,9 @@ def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[
 
 
 TABLE = (
-    Op("embed", ("ids", "table"), _embed),
+    # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
+    # table, token ids read as zeros and `width` says how many.
+    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0}),
     Op("add_positions", ("x", "table"), _add_positions, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
@@ -317,6 +326,7 @@ TABLE = (
             "window": 0,  # 0: all earlier tokens; w: the newest w, itself included
             "window_kind": "sliding",  # "chunked": earlier tokens of the same stretch of w, counted from position 0
             "softcap": 0.0,
+            "spans": False,  # tokens also see the later ones of their span (Step.span_end): images
         },
         context=True,
     ),

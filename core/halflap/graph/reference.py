@@ -44,8 +44,12 @@ class Context(Protocol):
         """StateRows of a blocks group, SlotRows of a slots group."""
 
 
-def embed(ids: I32, table: F32) -> F32:
-    return np.asarray(table[ids])
+def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int) -> F32:
+    rows = np.zeros((len(ids), width), np.float32) if table is None else table[np.maximum(ids, 0)] * np.float32(scale)
+    if embeds is not None:
+        given = ids < 0
+        rows[given] = embeds[-1 - ids[given], column : column + rows.shape[1]]
+    return rows
 
 
 def add_positions(context: Context, x: F32, table: F32) -> F32:
@@ -152,6 +156,7 @@ def attention(
     window: int,
     window_kind: str,
     softcap: float,
+    spans: bool,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
 
@@ -170,7 +175,8 @@ def attention(
         keys, values = (part[:count] for part in rows.read(blocks))
         oldest = oldest_seen(index, window, window_kind)
         places = (np.arange(count) + table.first_token[s])[None, :]
-        hidden = (places > index[:, None]) | (places < oldest[:, None])
+        newest = np.maximum(index, step.span_end[tokens] - 1) if spans and step.span_end is not None else index
+        hidden = (places > newest[:, None]) | (places < oldest[:, None])
         queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
         if softcap:
@@ -332,7 +338,7 @@ def expert_hidden(gate: F32 | None, up: F32, width: int, *, activation: str, lim
 
 
 def _sigmoid(x: F32) -> F32:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+    return np.float32(1) / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))  # e^89 is no float32
 
 
 def _softmax(x: F32) -> F32:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from halflap.engine.engine import Engine
 from halflap.engine.scheduler import Scheduler
@@ -116,3 +117,22 @@ def test_the_switch_interval_is_short_while_an_engine_lives() -> None:
     assert sys.getswitchinterval() < before
     engines[1].close()
     assert sys.getswitchinterval() == before
+
+
+def test_a_sequence_finds_no_state_in_its_first_step_and_its_own_in_the_next() -> None:
+    runner = Runner()
+    groups = (*GROUPS, StateGroup("recurrent", (LayerWidth(4, 0),), kind="slots"))
+    engine = Engine(lambda: runner, groups, evolve(LIMITS, slots={"recurrent": 2}))  # type: ignore[arg-type, return-value]
+    found = [score(engine, list(range(100 * i, 100 * i + 20))) for i in range(5)]
+    assert all(one["event"].wait(60) for one in found)
+    slots: dict[int, int] = {}
+    for step in runner.steps:
+        kept = step.slots["recurrent"]
+        assert step.n_sequences <= 2
+        assert len(set(kept.target.tolist())) == step.n_sequences
+        for s, (source, target) in enumerate(zip(kept.source.tolist(), kept.target.tolist(), strict=True)):
+            first, sequence = step.index[step.seq_start[s]] == 0, int(step.ids[step.seq_start[s]]) // 100
+            assert source == (-1 if first else slots[sequence])
+            slots[sequence] = target
+    assert engine.metrics().slots_used == {"recurrent": 0}
+    engine.close()

@@ -92,3 +92,24 @@ def test_answers_do_not_depend_on_a_device_being_late(file: Path, fake: Any) -> 
     for devices in (["fake"], ["fake", "reference"], ["reference", "fake"], ["fake", "fake"]):
         with halflap.load(file, devices=devices, split=[1] * len(devices), ctx=128) as model:
             assert model.generate([5, 6, 7], max_tokens=12, temperature=0, ignore_eos=True).text == wanted
+
+
+def test_no_slot_is_lost_with_the_requests_of_steps_that_fail(shared: Path, fake: Any) -> None:
+    """More requests than slots, some in steps that fail: those after them start from nothing and answer as ever."""
+    hybrid = shared / "oracle" / "families" / "qwen35-dense.gguf"
+    options: dict[str, Any] = {"max_tokens": 6, "temperature": 0, "ignore_eos": True}
+    with halflap.load(hybrid, devices=["reference"], ctx=128) as model:
+        wanted = model.generate([5, 6, 7], **options).text
+    fake(faults=[Fault("run", at=at, status="internal") for at in (3, 12)], delay=0.0)
+    with halflap.load(hybrid, devices=["fake"], ctx=128) as model:
+        assert model.metrics.slots_total == {"recurrent": 16}
+        streams = [model.stream([5, 6, 7], **options) for _ in range(40)]
+        failed = 0
+        for stream in streams:
+            try:
+                assert stream.result().text == wanted
+            except DeviceError:
+                failed += 1
+        assert 16 <= failed < 40
+        assert model.generate([5, 6, 7], **options).text == wanted
+        assert not any(model.metrics.slots_used.values())

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from halflap.architectures.keys import Keys
+from halflap.architectures.rotary import interleaved_axes
 from halflap.errors import ModelFormatError, NotRegisteredError, PlanError
-from halflap.graph import ops
+from halflap.graph import ops, recurrent
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph
 from halflap.graph.passes import split
@@ -64,7 +66,7 @@ def test_an_unknown_op_is_named() -> None:
 
 
 def test_every_op_has_a_definition_and_documented_inputs() -> None:
-    for op in ops.TABLE:
+    for op in (*ops.TABLE, *recurrent.TABLE):
         code = op.meaning().__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         expected = (["context"] if op.context else []) + [n.removesuffix("?") for n in op.inputs] + list(op.attributes)
@@ -143,3 +145,32 @@ def test_reference_attention_equals_a_loop_over_scalars(kind: str) -> None:
             for i in range(d):
                 want = sum(w * float(v[s, g * d + i]) for w, s in zip(weights, seen, strict=False))
                 assert abs(found[t, h * d + i] - want) < 1e-5
+
+
+def test_layers_of_slots_follow_their_ops_when_a_graph_is_cut() -> None:
+    g = GraphBuilder("x", {"w": ("F32", (8, 4))})
+    x = g.input("x", "f32", "T", 8)
+    for layer in range(4):
+        g.segment(f"layer.{layer}")
+        x = g.conv_state(x, g.weight("w"), **g.slot_layer("recurrent", 24))
+    g.output(x, "out")
+    graph = g.finish()
+    assert "state recurrent: 4 layers, slots" in graph.dump()
+    first, second = split(graph, [0, 0, 0, 1])
+    assert [len(stage.graph.group("recurrent").layers) for stage in (first, second)] == [3, 1]
+    assert second.graph.group("recurrent").kind == "slots"
+    assert [node.attributes["layer"] for node in second.graph.nodes()] == [0]
+
+
+def test_a_group_is_of_one_kind() -> None:
+    g = GraphBuilder("x", {})
+    g.state_layer("kv", 8, 8)
+    with pytest.raises(ModelFormatError, match="kv"):
+        g.slot_layer("kv", 8)
+
+
+@pytest.mark.parametrize("width", [24, 17])
+def test_an_axis_turns_only_its_own_pairs(width: int) -> None:
+    """Interleaved sections: pairs of height and width take turns with time until their section is full."""
+    keys = Keys("a", {"a.rope.dimension_sections": [4, 2, 2, 0]}, {})
+    assert interleaved_axes(keys, width) == (0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0)[: width // 2]

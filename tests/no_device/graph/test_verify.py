@@ -73,3 +73,19 @@ def test_a_broken_graph_is_refused(graph: Graph, message: str) -> None:
 def test_every_tensor_of_a_file_is_read(shared: Path, case: str) -> None:
     with loading.open_model(oracle_file(shared, case)) as file:
         assert set(loading.open_architecture(file).graph.weights()) == set(file.tensors)
+
+
+SLOT_BREAKS: dict[str, Callable[[Graph], Graph]] = {
+    "one of slots": lambda g: changed(g, "conv_state", attributes={"group": "kv"}),
+    "one of blocks": lambda g: changed(g, "attention", attributes={"group": "recurrent"}),
+    "384 elements": lambda g: changed(g, "delta_rule", attributes={"layer": 0}),
+    "two ops": lambda g: changed(g, "conv_state", attributes={"layer": 2}),
+}
+
+
+@pytest.mark.parametrize("message", SLOT_BREAKS)
+def test_a_broken_graph_with_slots_is_refused(shared: Path, message: str) -> None:
+    with loading.open_model(shared / "oracle" / "families" / "qwen35-dense.gguf") as file:
+        graph = loading.open_architecture(file).graph
+    with pytest.raises(HalflapError, match=message):
+        verify(SLOT_BREAKS[message](graph))

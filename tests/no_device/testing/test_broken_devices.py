@@ -212,6 +212,31 @@ def test_copies_that_come_last_or_never_are_caught() -> None:
     assert failing(backwards, "order/*") == ["order/copies-in-order"]
 
 
+def moved(**change: Callable[[Any], Any]) -> Device:
+    """A device that takes another step of slots than it was given."""
+
+    def before(step: Any) -> Any:
+        slots = {name: evolve(s, **{key: f(s) for key, f in change.items()}) for name, s in step.slots.items()}
+        return evolve(step, slots=slots)
+
+    return Device(before=before)
+
+
+def test_slots_that_are_not_kept_as_the_step_says_are_caught() -> None:
+    dirty = moved(source=lambda s: np.where(s.source < 0, s.target, s.source))
+    assert "slots/starts-at-zero" in failing(dirty, "slots/*")
+    forgetful = moved(emit=lambda s: s.emit[:0])
+    assert "slots/snapshot-is-kept" in failing(forgetful, "slots/*")
+    assert "op/ssm_scan/plain" in failing(forgetful, "op/ssm_scan/*")
+    in_place = moved(target=lambda s: np.where(s.source < 0, s.target, s.source))
+    assert "slots/stays-or-moves" in failing(in_place, "slots/*")
+
+
+def test_slots_that_are_not_checked_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "check_step", lambda *_: None)
+    assert len(failing(Device(), "slots/*")) >= 9
+
+
 def test_reading_host_arrays_late_is_caught() -> None:
     class Late(ReferenceDevice):
         """Computes when it is waited for, from the host's own arrays."""

@@ -15,8 +15,10 @@ from halflap.device.opening import open_devices
 from halflap.device.reference import ReferenceDevice
 from halflap.engine.runner import Runner
 from halflap.errors import DeviceError, DeviceLostError, DeviceMemoryError, ModelClosedError, PlanError
+from halflap.graph.ir import LayerWidth, StateGroup
+from halflap.graph.step import Limits
 from halflap.placement import Plan, Wishes, make_plan
-from halflap.testing import FakeBackend, FakeDevice, Fault, TinyModel, tiny_model
+from halflap.testing import FakeBackend, FakeDevice, Fault, TinyModel, cases, run, tiny_model
 from halflap.testing.rig import Rig, Tables, limits_for
 
 SHAPES = ("llama", "gemma3", "qwen3moe")
@@ -117,6 +119,18 @@ def test_fresh_state_and_reused_blocks_hold_no_usable_numbers(device: FakeDevice
     rows = rig.state.export_block("kv", 1, block)
     assert np.isfinite(rows[0]).all()
     assert np.isnan(rows[1:]).all()  # what the first owner left is gone
+
+
+def test_fresh_slots_hold_no_usable_numbers(device: FakeDevice) -> None:
+    for case in cases(device.info, "slots/*"):
+        result = run(case, device)
+        assert result.ok, (case.name, result.detail)
+    group = StateGroup("recurrent", (LayerWidth(5, 0),), kind="slots")
+    state = device.state([group], Limits(1, 1, 1, 1, {}, slots={"recurrent": 2}))
+    assert np.isnan(state.export_slot("recurrent", 0, 1)).all()
+    state.import_slot("recurrent", 0, 1, np.arange(5, dtype=np.float32))
+    assert state.export_slot("recurrent", 0, 1).tolist() == [0, 1, 2, 3, 4]
+    state.close()
 
 
 def test_memory_is_counted_limited_and_given_back() -> None:

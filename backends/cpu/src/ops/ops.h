@@ -26,6 +26,9 @@ void bind_add_positions(const Graph &, const Node &, Plan *);
 void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_self_attention(const Graph &, const Node &, Plan *);
+void bind_mean_rows(const Graph &, const Node &, Plan *);
+void bind_join_rows(const Graph &, const Node &, Plan *);
 void bind_latent_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
@@ -52,6 +55,7 @@ struct AttentionSpec {
   int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
   int64_t window = 0;
   bool chunked = false;
+  bool spans = false;  // tokens see all of their span
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };

@@ -27,7 +27,8 @@ def case(op: str, variant: str, *operands: Operand | None, chunks: Chunks = ((5,
     Args:
         chunks: per step, the tokens that each sequence is fed.
         facts: attributes, kv (storage of K and V), offset (of rotary positions), axes (of positions), wanted (rows),
-            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted).
+            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted), ahead (spans
+            of the first step's tokens), given (tokens whose row comes from `embeds`).
     """
     facts = {"attributes": {}, "kv": "f32", **facts, "op": op, "operands": operands, "chunks": chunks}
     return Case(f"op/{op}/{variant}", "op", len(variant), facts)
@@ -152,13 +153,15 @@ def attend(
     sinks: bool = False,
     kv: str = "f32",
     read_only: bool = False,
+    ahead: tuple[tuple[int, int], ...] = (),
     **attributes: Any,
 ) -> Case:
     given = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "v_head_dim": v_head_dim,
              "scale": head_dim**-0.5, **attributes}  # fmt: skip
     operands = [row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim),
                 Operand("sinks", (heads,), "weight", "F32") if sinks else None]  # fmt: skip
-    return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only)
+    return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only,
+                ahead=ahead)  # fmt: skip
 
 
 def _latent_attention() -> Iterator[Case]:
