@@ -125,7 +125,7 @@ def test_tables_fit_80_columns_and_are_not_wrapped_in_pipes(file: Path) -> None:
         narrow = halflap(*command, COLUMNS="80").out
         assert max(map(len, narrow.splitlines())) <= 80, command
     lines = halflap("plugins").out.splitlines()
-    assert any(line.strip().startswith("architectures") and "qwen3moe" in line for line in lines)
+    assert any(line.strip().startswith("architectures") and "gemma3" in line for line in lines)
 
 
 def test_inspect_counts_tensors_by_type(file: Path) -> None:

@@ -40,7 +40,7 @@ def check(case: Case, device: Device) -> float:
     limits = limits_for(graph, kv=facts["kv"])
     expected = Expected(graph, weights, limits, rounding)
     tables = Tables(graph, limits, rng)
-    if facts["op"] == "attention" and facts["kv"] != "f16":
+    if any(group.kind == "blocks" for group in graph.groups) and facts["kv"] != "f16":
         _require_storage(device, graph, facts["kv"])
     worst = 0.0
     with Rig(device, graph, weights, limits) as rig:
