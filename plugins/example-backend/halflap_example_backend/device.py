@@ -42,10 +42,7 @@ class Device:
 
     def state(self, groups, limits):
         check_room(state_bytes(groups, limits, BYTES, NAME), NAME)
-        has = limits.blocks
-        return State(
-            {g.name: slot_layers(g, limits) or [Rows(w, has[g.name], limits) for w in g.layers] for g in groups}
-        )
+        return State({g.name: slot_layers(g, limits) or [Rows(g, w, limits) for w in g.layers] for g in groups})
 
     def compile(self, graph, weights, state, limits):
         check_graph(graph, plugins.names("weight_types"), NAME)
@@ -79,7 +76,8 @@ class Weights(dict):  # name -> Packed
 class Rows:
     """K and V of one layer of a state group: two arrays (blocks, 32, width)."""
 
-    def __init__(self, width, blocks, limits):
+    def __init__(self, group, width, limits):
+        blocks = limits.blocks[group.name]
         widths = zip((width.k, width.v), limits.kv_types, strict=True)
         self.parts = [np.zeros((blocks, BLOCK_TOKENS, n), f"f{BYTES[kind]}") for n, kind in widths]
 
