@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import latent, ops, recurrent
+from halflap.graph import encoder, latent, ops, recurrent
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
 ARCHITECTURES = (
+    "afmoe",
+    "arcee",
     "cohere2",
     "deepseek2",
+    "dots1",
+    "exaone4",
+    "falcon",
     "gemma",
     "gemma2",
     "gemma3",
     "gemma4",
     "glm4",
     "glm4moe",
+    "gpt2",
+    "gptneox",
     "granite",
     "granitehybrid",
+    "hy_v3",
     "jamba",
     "lfm2",
     "lfm2moe",
@@ -28,8 +36,10 @@ ARCHITECTURES = (
     "mamba",
     "mamba2",
     "mistral3",
+    "nemotron",
     "olmo2",
     "olmoe",
+    "phi2",
     "phi3",
     "qwen2",
     "qwen2moe",
@@ -38,15 +48,23 @@ ARCHITECTURES = (
     "qwen35moe",
     "qwen3moe",
     "qwen3next",
+    "seed_oss",
     "smollm3",
+    "stablelm",
     "starcoder2",
 )
 BY_OTHER_NAMES = {
     "command-r": "command_r",
+    "ernie4_5": "llama",
+    "ernie4_5-moe": "ernie4_5_moe",
     "falcon-h1": "falcon_h1",
     "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
+    "hunyuan-dense": "hunyuan_dense",
+    "hunyuan-moe": "hunyuan_moe",
+    "minimax-m2": "minimax_m2",
+    "mistral4": "deepseek2",
 }
 """Names in files -> module, where they differ."""
 
@@ -64,7 +82,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *latent.TABLE, *recurrent.TABLE):
+    for op in (*ops.TABLE, *encoder.TABLE, *latent.TABLE, *recurrent.TABLE):
         register(op.name, op)
 
 

@@ -67,7 +67,11 @@ RECURRENT_CASES = (
     "qwen3next-base",
 )
 CASES += RECURRENT_CASES
-EXTRA_CASES: tuple[str, ...] = ("jamba-base", "mamba-base")
+EXTRA_CASES = tuple(
+    "afmoe-base arcee-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base gpt2-base gptneox-base "
+    "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base jamba-base mamba-base minimaxm2-base mistral4-base "
+    "nemotron-base phi2-base seedoss-base stablelm-base".split()
+)
 """Files of the folder `extra`."""
 QUANT_CASES = tuple(
     "BF16 F16 F32 IQ1_M IQ1_S IQ2_S IQ2_XS IQ2_XXS IQ3_S IQ3_XXS IQ4_NL IQ4_XS MXFP4 NVFP4 Q1_0 Q2_0 Q2_K Q3_K_M Q4_0 "
@@ -77,6 +81,7 @@ QUANT_CASES = tuple(
 
 
 def oracle_file(shared: Path, case: str) -> Path:
+    """Where a case of CASES or EXTRA_CASES lies."""
     return shared / "oracle" / ("extra" if case in EXTRA_CASES else "families") / f"{case}.gguf"
 
 

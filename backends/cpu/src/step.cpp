@@ -70,11 +70,23 @@ static GroupStep read_slots(const hl_group_step &from, const Step &step, const G
   return read;
 }
 
+// No span ends behind its sequence's last token of the step, or before one that began earlier.
+static void check_spans(const Step &step) {
+  for (int64_t s = 0; s < step.sequences; s++) {
+    int64_t before = 0;
+    for (int64_t t = step.seq_start[s]; t < step.seq_start[s + 1]; t++) {
+      const int64_t end = seen_end(step, t);
+      check_range("span_end", end, before, int64_t{step.index[step.seq_start[s + 1] - 1]} + 2);
+      before = end;
+    }
+  }
+}
+
 Step read_step(const hl_step *from, const Limits &limits, const State &state) {
   if (!from) fail(HL_INVALID, "step: got NULL, want a step");
   check_struct("hl_step", from->struct_size, sizeof *from);
   Step step{from->n_tokens, from->n_sequences, from->n_rows,    from->ids, from->index, from->position,
-            from->seq_start, from->rows,        {},              {},        from->n_positions};
+            from->seq_start, from->rows,     from->span_end, {},        {},              from->n_positions};
   check_range("tokens", step.tokens, 0, limits.tokens + 1);
   check_range("sequences", step.sequences, 0, limits.sequences + 1);
   check_range("rows", step.rows, 0, limits.rows + 1);
@@ -88,6 +100,7 @@ Step read_step(const hl_step *from, const Limits &limits, const State &state) {
     check_range("seq_start", step.seq_start[s + 1], step.seq_start[s], step.tokens + 1);
   for (int64_t t = 0; t < step.tokens; t++) check_range("index", step.index[t], 0, INT32_MAX);
   for (int64_t r = 0; r < step.rows; r++) check_range("rows", step.wanted[r], 0, step.tokens);
+  if (step.span_end) check_spans(step);
 
   const int64_t groups = static_cast<int64_t>(state.groups.size());
   if (from->n_groups != groups || (groups && !from->groups))

@@ -22,10 +22,17 @@ struct Step {
   const int32_t *position;   // (axes, T)
   const int32_t *seq_start;  // (S+1)
   const int32_t *wanted;     // (R)
+  const int32_t *span_end;   // (T), or null
   std::vector<GroupStep> groups;
   std::vector<hl_copy> copies;
   int64_t axes;
 };
+
+// The first place that a token does not see where attention heeds spans.
+inline int64_t seen_end(const Step &step, int64_t t) {
+  const int64_t after = int64_t{step.index[t]} + 1;
+  return step.span_end && step.span_end[t] > after ? step.span_end[t] : after;
+}
 
 // Throws HL_INVALID where an index could lead a kernel out of bounds.
 Step read_step(const hl_step *step, const Limits &limits, const State &state);

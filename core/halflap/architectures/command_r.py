@@ -59,9 +59,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_q_norm.weight?", (c.heads, c.head_dim)
         yield b + "attn_k_norm.weight?", (c.kv_heads, c.head_dim)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
             yield f"{b}ffn_{name}.weight", (rows, columns)
 
@@ -80,9 +82,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
         n = g.layer_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
-        q = g.linear(n, g.weight(b + "attn_q.weight"))
-        k = g.linear(n, g.weight(b + "attn_k.weight"))
-        v = g.linear(n, g.weight(b + "attn_v.weight"))
+        q = g.linear(n, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(n, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(n, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         if (weight := g.optional(b + "attn_q_norm.weight")) is not None:
             q = g.layer_norm(q, weight, eps=c.eps, groups=c.heads)
         if (weight := g.optional(b + "attn_k_norm.weight")) is not None:
@@ -94,7 +96,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x, n = g.take(x, rows), g.take(n, rows)

@@ -1,4 +1,4 @@
-"""DeepSeek 2 and 3: one latent row per token stands for all keys and values; experts chosen group by group."""
+"""DeepSeek 2 and 3, Mistral 4: one latent row per token stands for all keys and values; experts come in groups."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Config:
     experts: int
     experts_used: int
     expert_ffn: int
+    gate_apart: bool
     shared_ffn: int
     gating: str
     normalize_shares: bool
@@ -36,6 +37,8 @@ class Config:
     rotated_dim: int
     v_head_dim: int
     scale: float
+    query_growth: float
+    query_period: int
     eps: float
     rope: rotary.Rotary
     context: int
@@ -44,7 +47,8 @@ class Config:
     @classmethod
     def read(cls, keys: Keys) -> Config:
         # The last blocks only guess further tokens.
-        layers = keys.integer("block_count", least=1) - keys.integer("nextn_predict_layers", 0)
+        layers = keys.integer("block_count", least=1)
+        layers -= keys.integer("nextn_predict_layers", 0, most=layers - 1)
         groups = keys.integer("expert_group_count", 1, least=1)
         rotated = keys.integer("rope.dimension_count", least=2)
         key_dim = keys.integer("attention.key_length_mla", least=rotated + 1)
@@ -63,12 +67,13 @@ class Config:
             experts=keys.integer("expert_count", 0),
             experts_used=keys.integer("expert_used_count", 0),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
+            gate_apart=not any(name.endswith("ffn_gate_up_exps.weight") for name in keys.tensors),
             shared_ffn=keys.integer("expert_feed_forward_length", 0) * keys.integer("expert_shared_count", 0),
             gating=gating,
             normalize_shares=keys.flag("expert_weights_norm", False),
             share_scale=keys.number("expert_weights_scale", 1.0),
             groups=groups,
-            group_best=1 if gating == "softmax" else 2,
+            group_best=1 if gating == "softmax" else min(2, max(1, keys.integer("expert_count", 0) // groups)),
             groups_used=keys.integer("expert_group_used_count", groups, least=1),
             heads=keys.integer("attention.head_count", least=1),
             q_rank=keys.integer("attention.q_lora_rank", 0),
@@ -77,6 +82,10 @@ class Config:
             rotated_dim=rotated,
             v_head_dim=keys.integer("attention.value_length_mla", least=1),
             scale=key_dim**-0.5 * mscale**2,
+            query_growth=keys.number("attention.temperature_scale", 0.1 if keys.architecture == "mistral4" else 0.0),
+            query_period=keys.integer(
+                "attention.temperature_length", keys.integer("rope.scaling.original_context_length", 1), least=1
+            ),
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             rope=rope,
             context=keys.integer("context_length", least=1),
@@ -109,8 +118,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
                 yield f"{b}ffn_{name}.weight", (rows, columns)
             continue
         yield b + "ffn_gate_inp.weight", (c.experts, c.width)
-        yield b + "ffn_gate_exps.weight", (c.experts, c.expert_ffn, c.width)
-        yield b + "ffn_up_exps.weight", (c.experts, c.expert_ffn, c.width)
+        if c.gate_apart:
+            yield b + "ffn_gate_exps.weight", (c.experts, c.expert_ffn, c.width)
+            yield b + "ffn_up_exps.weight", (c.experts, c.expert_ffn, c.width)
+        else:
+            yield b + "ffn_gate_up_exps.weight", (c.experts, 2 * c.expert_ffn, c.width)
         yield b + "ffn_down_exps.weight", (c.experts, c.width, c.expert_ffn)
         yield b + "exp_probs_b.bias?", (c.experts,)
         yield b + "ffn_gate_shexp.weight", (c.shared_ffn, c.width)
@@ -139,6 +151,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         latent = g.rms_norm(latent, g.weight(b + "attn_kv_a_norm.weight"), eps=c.eps)
         key = g.columns(kv, start=c.kv_rank, width=c.rotated_dim)
         q = g.rope(q, head_dim=c.plain_dim + c.rotated_dim, offset=c.plain_dim, **rope)
+        if c.query_growth:
+            q = g.position_scale(q, beta=c.query_growth, period=c.query_period)
         key = g.rope(key, head_dim=c.rotated_dim, **rope)
         h = g.latent_attention(
             q, key, latent, g.weight(b + "attn_k_b.weight"), g.weight(b + "attn_v_b.weight"), heads=c.heads,
@@ -162,7 +176,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
                 groups_used=c.groups_used, group_best=c.group_best,
             )  # fmt: skip
             mixed = g.moe(
-                h, ids, shares, g.weight(b + "ffn_gate_exps.weight"), g.weight(b + "ffn_up_exps.weight"),
+                h, ids, shares, g.optional(b + "ffn_gate_exps.weight"),
+                g.weight(b + ("ffn_up_exps.weight" if c.gate_apart else "ffn_gate_up_exps.weight")),
                 g.weight(b + "ffn_down_exps.weight"),
             )  # fmt: skip
             gate = g.linear(h, g.weight(b + "ffn_gate_shexp.weight"))

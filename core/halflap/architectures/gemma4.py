@@ -34,6 +34,7 @@ class Config:
     experts_used: int
     expert_ffn: int
     layer_input: int
+    layer_vocab: int
     heads: int
     attention: tuple[Heads, ...]
     scale: float
@@ -45,6 +46,7 @@ class Config:
     @classmethod
     def read(cls, keys: Keys) -> Config:
         layers, heads = keys.integer("block_count", least=1), keys.integer("attention.head_count", least=1)
+        layer_input = keys.integer("embedding_length_per_layer_input", 0)
         return cls(
             layers=layers,
             width=keys.integer("embedding_length", least=1),
@@ -52,7 +54,8 @@ class Config:
             experts=keys.integer("expert_count", 0),
             experts_used=keys.integer("expert_used_count", 0),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
-            layer_input=keys.integer("embedding_length_per_layer_input", 0),
+            layer_input=layer_input,
+            layer_vocab=keys.rows("per_layer_token_embd.weight") if layer_input else 0,
             heads=heads,
             attention=tuple(_heads(keys, layers)),
             scale=keys.positive("attention.scale", 1.0),
@@ -98,7 +101,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
     for pairs in {len(a.rope.frequencies) for a in c.attention if not a.window}:
         yield "rope_freqs.weight?", (pairs,)
     if c.layer_input:
-        yield "per_layer_token_embd.weight", (c.vocab, c.layers * c.layer_input)
+        yield "per_layer_token_embd.weight", (c.layer_vocab, c.layers * c.layer_input)
         yield "per_layer_model_proj.weight", (c.layers * c.layer_input, c.width)
         yield "per_layer_proj_norm.weight", (c.layer_input,)
     for i, a in enumerate(c.attention):

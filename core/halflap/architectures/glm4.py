@@ -60,6 +60,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             yield f"{b}attn_{name}.weight", (rows, c.width)
             yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "post_attention_norm.weight", (c.width,)
         yield b + "ffn_norm.weight", (c.width,)
         yield b + "ffn_up.weight", (2 * c.ffn, c.width)
@@ -91,7 +92,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         h = g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps)
         x = g.add(x, h)
         if i == c.layers - 1:

@@ -41,7 +41,8 @@ class Config:
         width, heads = keys.integer("embedding_length", least=1), keys.integer("attention.head_count", least=1)
         head_dim = keys.integer("attention.key_length", width // heads, least=2)
         # The last blocks only guess further tokens.
-        layers = keys.integer("block_count", least=1) - keys.integer("nextn_predict_layers", 0)
+        layers = keys.integer("block_count", least=1)
+        layers -= keys.integer("nextn_predict_layers", 0, most=layers - 1)
         return cls(
             layers=layers,
             width=width,
@@ -84,6 +85,7 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_q_norm.weight?", (c.head_dim,)
         yield b + "attn_k_norm.weight?", (c.head_dim,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "post_attention_norm.weight", (c.width,)
         if i < c.dense_layers:
             for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -122,7 +124,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x = g.take(x, rows)

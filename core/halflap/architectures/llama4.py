@@ -84,7 +84,9 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "ffn_norm.weight", (c.width,)
         if (i + 1) % c.expert_step:
             for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -115,9 +117,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         b = f"blk.{i}."
         window = c.window if c.windowed[i] else 0
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
-        q = g.linear(h, g.weight(b + "attn_q.weight"))
-        k = g.linear(h, g.weight(b + "attn_k.weight"))
-        v = g.linear(h, g.weight(b + "attn_v.weight"))
+        q = g.linear(h, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(h, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(h, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         if c.windowed[i]:
             q = g.rope(q, factors, **rope)
             k = g.rope(k, factors, **rope)
@@ -131,7 +133,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, window=window, window_kind="chunked", **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x = g.take(x, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from halflap.architectures import rotary
 from halflap.architectures.keys import Keys, Shape
@@ -35,6 +35,7 @@ class Config:
         head_dim = keys.integer("attention.key_length", width // heads, least=2)
         layers = keys.integer("block_count", least=1)
         rotated = keys.integer("rope.dimension_count", head_dim, least=2)
+        rope = rotary.read(keys, rotated)  # these files' attention factor is the whole of it
         return cls(
             layers=layers,
             width=width,
@@ -46,7 +47,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             window=keys.integer("attention.sliding_window", 0),
             windowed=keys.windowed("attention.sliding_window_pattern", layers, 4),
-            rope=rotary.read(keys, rotated),
+            rope=evolve(rope, magnitude=keys.positive("rope.scaling.attn_factor", rope.magnitude)),
             window_rope=rotary.plain(
                 rotated, keys.positive("rope.freq_base_swa", keys.positive("rope.freq_base", 1e4))
             ),
@@ -67,9 +68,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_q_norm.weight", (c.heads * c.head_dim,)
         yield b + "attn_k_norm.weight", (c.kv_heads * c.head_dim,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "post_attention_norm.weight", (c.width,)
         yield b + "post_ffw_norm.weight", (c.width,)
         for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -84,9 +87,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
         window = c.window if c.windowed[i] else 0
-        q = g.linear(x, g.weight(b + "attn_q.weight"))
-        k = g.linear(x, g.weight(b + "attn_k.weight"))
-        v = g.linear(x, g.weight(b + "attn_v.weight"))
+        q = g.linear(x, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(x, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(x, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         q = g.rms_norm(q, g.weight(b + "attn_q_norm.weight"), eps=c.eps)
         k = g.rms_norm(k, g.weight(b + "attn_k_norm.weight"), eps=c.eps)
         turn = c.window_rope if window else c.rope
@@ -98,7 +101,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, window=window, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         h = g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps)
         x = g.add(x, h)
         if i == c.layers - 1:

@@ -33,6 +33,8 @@ class Config:
     def read(cls, keys: Keys) -> Config:
         width, heads = keys.integer("embedding_length", least=1), keys.integer("attention.head_count", least=1)
         head_dim = keys.integer("attention.key_length", width // heads, least=2)
+        if keys.number("attention.clamp_kqv", 0.0):
+            raise keys.refuse("attention.clamp_kqv", str(keys.number("attention.clamp_kqv")), "0")
         return cls(
             layers=keys.integer("block_count", least=1),
             width=width,
@@ -64,9 +66,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("v", c.kv_heads * c.v_head_dim),
         ):
             yield f"{b}attn_{name}.weight", (rows, c.width)
+            yield f"{b}attn_{name}.bias?", (rows,)
         yield b + "attn_q_norm.weight", (c.heads * c.head_dim,)
         yield b + "attn_k_norm.weight", (c.kv_heads * c.head_dim,)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        yield b + "attn_output.bias?", (c.width,)
         yield b + "ffn_norm.weight", (c.width,)
         yield b + "ffn_gate_inp.weight", (c.experts, c.width)
         yield b + "ffn_gate_exps.weight", (c.experts, c.expert_ffn, c.width)
@@ -83,9 +87,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
-        q = g.linear(h, g.weight(b + "attn_q.weight"))
-        k = g.linear(h, g.weight(b + "attn_k.weight"))
-        v = g.linear(h, g.weight(b + "attn_v.weight"))
+        q = g.linear(h, g.weight(b + "attn_q.weight"), g.optional(b + "attn_q.bias"))
+        k = g.linear(h, g.weight(b + "attn_k.weight"), g.optional(b + "attn_k.bias"))
+        v = g.linear(h, g.weight(b + "attn_v.weight"), g.optional(b + "attn_v.bias"))
         q = g.rms_norm(q, g.weight(b + "attn_q_norm.weight"), eps=c.eps)
         k = g.rms_norm(k, g.weight(b + "attn_k_norm.weight"), eps=c.eps)
         q = g.rope(q, **rope)
@@ -95,7 +99,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.head_dim**-0.5, **state,
         )  # fmt: skip
-        h = g.linear(h, g.weight(b + "attn_output.weight"))
+        h = g.linear(h, g.weight(b + "attn_output.weight"), g.optional(b + "attn_output.bias"))
         x = g.add(x, h)
         if i == c.layers - 1:
             x = g.take(x, rows)

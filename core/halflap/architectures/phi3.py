@@ -23,7 +23,7 @@ class Config:
     v_head_dim: int
     eps: float
     window: int
-    factors: str
+    long_from: int
     rope: rotary.Rotary
     context: int
     vocab: int
@@ -32,8 +32,6 @@ class Config:
     def read(cls, keys: Keys) -> Config:
         width, heads = keys.integer("embedding_length", least=1), keys.integer("attention.head_count", least=1)
         head_dim = keys.integer("attention.key_length", width // heads, least=2)
-        context = keys.integer("context_length", least=1)
-        original = keys.integer("rope.scaling.original_context_length", context, least=1)
         return cls(
             layers=keys.integer("block_count", least=1),
             width=width,
@@ -44,9 +42,9 @@ class Config:
             v_head_dim=keys.integer("attention.value_length", head_dim, least=1),
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             window=keys.integer("attention.sliding_window", 0),
-            factors=f"rope_factors_{'long' if context > original else 'short'}.weight",
+            long_from=keys.integer("rope.scaling.original_context_length", 0),
             rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),
-            context=context,
+            context=keys.integer("context_length", least=1),
             vocab=keys.rows("token_embd.weight"),
         )
 
@@ -73,7 +71,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     x = g.embed(g.input("ids", "i32", "T"), g.weight("token_embd.weight"))
     rope = {"head_dim": c.head_dim, "layout": "half", "frequencies": c.rope.frequencies, "magnitude": c.rope.magnitude}
     q_width, k_width, v_width = c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.v_head_dim
-    factors = g.optional(c.factors)
+    short, long = g.optional("rope_factors_short.weight"), g.optional("rope_factors_long.weight")
     group, window = ("window", c.window) if c.window else ("kv", 0)
     for i in range(c.layers):
         g.segment(f"layer.{i}")
@@ -83,8 +81,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         q = g.columns(qkv, start=0, width=q_width)
         k = g.columns(qkv, start=q_width, width=k_width)
         v = g.columns(qkv, start=q_width + k_width, width=v_width)
-        q = g.rope(q, factors, **rope)
-        k = g.rope(k, factors, **rope)
+        q = g.rope(q, short, long, long_from=c.long_from, **rope)
+        k = g.rope(k, short, long, long_from=c.long_from, **rope)
         state = g.state_layer(group, k_width, v_width, window)
         h = g.attention(
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,

@@ -76,6 +76,8 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
         if count > most:
             raise invalid(device, f"step's {what}", count, f"at most {most}")
     _check_range(step.rows, 0, step.n_tokens, "wanted row", device)
+    if step.span_end is not None:
+        _check_spans(step, step.span_end, device)
     slots = {group.name for group in groups if group.kind == "slots"}
     if any(copy.group in slots for copy in step.copies):
         raise invalid(device, "copy", "one in a slots group", "copies of blocks only")
@@ -97,6 +99,17 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
             if copy.group == group.name:
                 ends = np.array([copy.source, copy.target], np.int32)
                 _check_range(ends, 0, pool, f"copied block of group {group.name!r}", device)
+
+
+def _check_spans(step: Step, span_end: Ints, device: str) -> None:
+    """No span ends behind its sequence's last token of the step, or before one that began earlier."""
+    if span_end.shape != step.index.shape:
+        raise invalid(device, "span_end", f"shape {list(span_end.shape)}", list(step.index.shape))
+    newest = np.maximum(step.index, span_end - 1)
+    for begin, end in zip(step.seq_start[:-1], step.seq_start[1:], strict=True):
+        part = newest[begin:end]
+        if len(part) and (part[-1] > step.index[end - 1] or np.any(np.diff(part) < 0)):
+            raise invalid(device, "span_end", span_end[begin:end].tolist(), "spans inside the step, one after another")
 
 
 def _check_slots(step: Step, name: str, pool: int, device: str) -> None:
@@ -140,9 +153,11 @@ def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: 
         if axes and len(step.position) > 1:
             _check_range(np.asarray(axes, np.int32), 0, len(step.position), "position axis", device)
         if node.op == "embed" and node.inputs[0] == "ids":
-            rows = graph.values[node.inputs[1]].shape[0]
+            _, table, embeds = node.inputs
+            rows = graph.values[table].shape[0] if table else 1 << 31
             assert isinstance(rows, int)
-            _check_range(step.ids, 0, rows, "token id", device)
+            given = len(inputs[embeds]) if embeds and embeds in inputs else step.n_tokens if embeds else 0
+            _check_range(step.ids, -given, rows, "token id", device)
 
 
 def invalid(device: str, what: str, got: object, want: object) -> DeviceError:

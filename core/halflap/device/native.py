@@ -274,6 +274,8 @@ class NativeStep:
         native.n_positions = len(step.position)
         native.ids, native.index, native.position = ints(step.ids), ints(step.index), ints(step.position)
         native.seq_start, native.rows = ints(step.seq_start), ints(step.rows)
+        if step.span_end is not None:
+            native.span_end = ints(step.span_end)
         native.groups = groups = ffi.new("hl_group_step[]", max(len(names), 1))
         for slot, name in zip(groups, names, strict=False):
             slot.struct_size = ffi.sizeof("hl_group_step")

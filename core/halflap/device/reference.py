@@ -160,7 +160,7 @@ class ReferenceExecutable:
     """Walks the graph and calls each op's definition."""
 
     def __init__(self, graph: Graph, weights: ReferenceWeights, state: ReferenceState, limits: Limits) -> None:
-        self.graph, self._weights, self._state, self._limits = graph, weights, state, limits
+        self.graph, self._weights, self._state, self.limits = graph, weights, state, limits
         self._calls = [(ops.find(node.op), node) for node in graph.nodes()]
         self.step: Step
 
@@ -169,7 +169,7 @@ class ReferenceExecutable:
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun
-        check_step(begun, self.graph.groups, self._limits, "reference")
+        check_step(begun, self.graph.groups, self.limits, "reference")
         check_inputs(self.graph, begun, inputs, "reference")
         for copy in begun.copies:
             for rows in self._state.layers[copy.group]:

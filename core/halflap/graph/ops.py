@@ -102,10 +102,26 @@ def _same(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
 
 
 def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    ids, table = inputs
+    ids, table, embeds = inputs
     assert ids is not None
+    given, column = embeds.shape[1] if embeds is not None else 0, attributes["column"]
+    if table is None and embeds is None:
+        raise mismatch("embed", "neither table nor embeds", "one of them")
+    width = table.shape[1] if table is not None else attributes["width"]
+    if not isinstance(width, int) or width < 1:
+        raise mismatch("embed", f"width {width}", "at least 1")
+    if embeds is not None and (not isinstance(given, int) or column < 0 or column + width > given):
+        raise mismatch("embed", f"{shown(embeds)} from column {column}", f"{width} columns")
+    return [("f32", (*ids.shape, width))]
+
+
+def _add_positions(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, table = inputs
+    assert x is not None
     assert table is not None
-    return [("f32", (*ids.shape, table.shape[1]))]
+    if len(table.shape) != 2 or x.shape != ("T", table.shape[1]):
+        raise mismatch("add_positions", f"{shown(x)} with {shown(table)}", "a row of the table for each token")
+    return [("f32", x.shape)]
 
 
 def _linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -155,7 +171,7 @@ def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> l
 
 
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    x, factors = inputs
+    x, *factors = inputs
     assert x is not None
     head_dim, pairs, offset = attributes["head_dim"], len(attributes["frequencies"]), attributes["offset"]
     if not isinstance(x.shape[-1], int) or x.shape[-1] % head_dim:
@@ -164,8 +180,9 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
         raise mismatch("rope", f"{pairs} pairs from element {offset}", f"pairs within {head_dim} elements")
     if attributes["layout"] not in ("interleaved", "half"):
         raise mismatch("rope", f"layout {attributes['layout']!r}", "'interleaved' or 'half'")
-    if factors is not None and factors.shape != (pairs,):
-        raise mismatch("rope", f"factors {shown(factors)}", f"shape [{pairs}]")
+    for value in factors:
+        if value is not None and value.shape != (pairs,):
+            raise mismatch("rope", f"factors {shown(value)}", f"shape [{pairs}]")
     axes = attributes["axes"]
     if axes and (len(axes) != pairs or not all(0 <= axis < MOST_AXES for axis in axes)):
         raise mismatch("rope", f"axes {axes}", f"none, or {pairs} from 0 to {MOST_AXES - 1}")
@@ -245,7 +262,7 @@ def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     if not 0 < used <= groups_used * size:
         raise mismatch("route", f"{used} experts used of {groups_used * size}", "at least one, at most all")
     for value in given:
-        if value is not None and value.shape != (experts,):
+        if value is not None and value.shape not in ((experts,), (1, experts)):
             raise mismatch("route", shown(value), f"shape [{experts}]")
     return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
 
@@ -270,14 +287,17 @@ def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[
 
 
 TABLE = (
-    Op("embed", ("ids", "table"), _embed),
+    # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
+    # table, token ids read as zeros and `width` says how many.
+    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0}),
+    Op("add_positions", ("x", "table"), _add_positions, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
     Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
-        ("x", "factors?"),
+        ("x", "factors?", "long_factors?"),
         _rope,
         {
             "head_dim": REQUIRED,
@@ -285,6 +305,7 @@ TABLE = (
             "layout": REQUIRED,  # "interleaved": pairs (2i, 2i+1); "half": pairs (i, i + rotated/2)
             "magnitude": 1.0,  # multiplies the rotated dimensions (YaRN's attention factor)
             "offset": 0,  # elements of each head that lie before the rotated ones
+            "long_from": 0,  # long_factors take the place of factors where the limits allow more context than this
             "axes": (),  # which of the step's position axes turns each pair (M-RoPE); none: the first turns all
         },
         context=True,
@@ -305,6 +326,7 @@ TABLE = (
             "window": 0,  # 0: all earlier tokens; w: the newest w, itself included
             "window_kind": "sliding",  # "chunked": earlier tokens of the same stretch of w, counted from position 0
             "softcap": 0.0,
+            "spans": False,  # tokens also see the later ones of their span (Step.span_end): images
         },
         context=True,
     ),

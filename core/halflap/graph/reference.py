@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap.graph.ir import BLOCK_TOKENS
-from halflap.graph.step import Step
+from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -38,13 +38,23 @@ class Context(Protocol):
     """What an op may know beyond its inputs."""
 
     step: Step
+    limits: Limits
 
     def layer(self, group: str, layer: int) -> Any:
         """StateRows of a blocks group, SlotRows of a slots group."""
 
 
-def embed(ids: I32, table: F32) -> F32:
-    return np.asarray(table[ids])
+def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int) -> F32:
+    rows = np.zeros((len(ids), width), np.float32) if table is None else table[np.maximum(ids, 0)] * np.float32(scale)
+    if embeds is not None:
+        given = ids < 0
+        rows[given] = embeds[-1 - ids[given], column : column + rows.shape[1]]
+    return rows
+
+
+def add_positions(context: Context, x: F32, table: F32) -> F32:
+    """Learned positions: the table's row of each token's index."""
+    return x + table[context.step.index]
 
 
 def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
@@ -80,18 +90,23 @@ def rope(
     context: Context,
     x: F32,
     factors: F32 | None,
+    long_factors: F32 | None,
     *,
     head_dim: int,
     frequencies: tuple[float, ...],
     layout: str,
     magnitude: float,
     offset: int,
+    long_from: int,
     axes: tuple[int, ...],
 ) -> F32:
-    """Su et al. 2021. `factors` divide the frequencies (llama3's and longrope's tensors in the file).
+    """Su et al. 2021. Factors divide the frequencies (llama3's and longrope's tensors in the file).
 
+    Which of longrope's two tensors is fixed with the limits: it must not change while a sequence grows.
     `axes` names the position axis of each pair (M-RoPE); in a step with one axis, that one stands for all.
     """
+    if long_factors is not None and (not context.limits.context or context.limits.context > long_from):
+        factors = long_factors
     pairs = len(frequencies)
     inverse = np.asarray(frequencies, np.float64)
     if factors is not None:
@@ -141,6 +156,7 @@ def attention(
     window: int,
     window_kind: str,
     softcap: float,
+    spans: bool,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
 
@@ -159,7 +175,8 @@ def attention(
         keys, values = (part[:count] for part in rows.read(blocks))
         oldest = oldest_seen(index, window, window_kind)
         places = (np.arange(count) + table.first_token[s])[None, :]
-        hidden = (places > index[:, None]) | (places < oldest[:, None])
+        newest = np.maximum(index, step.span_end[tokens] - 1) if spans and step.span_end is not None else index
+        hidden = (places > newest[:, None]) | (places < oldest[:, None])
         queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
         if softcap:
@@ -272,7 +289,7 @@ def route(
     if normalize:
         weights = weights / weights.sum(axis=-1, keepdims=True)
     if scales is not None:
-        weights = weights * scales[ids]
+        weights = weights * scales.reshape(-1)[ids]
     return ids, weights * np.float32(scale)
 
 

@@ -71,6 +71,8 @@ class Step:
         rows: (R,) which of the T tokens have their result wanted.
         groups: one per blocks group of the graph, by name.
         slots: one per slots group of the graph, by name.
+        span_end: (T,) the place after the last one of each token's span, within which attention may look ahead; 0
+            where there is none. None: no token has one. A span never goes beyond its step.
     """
 
     ids: Ints
@@ -81,6 +83,7 @@ class Step:
     groups: Mapping[str, GroupStep]
     copies: Sequence[Copy] = ()
     slots: Mapping[str, SlotStep] = field(factory=dict)
+    span_end: Ints | None = None
 
     @property
     def n_tokens(self) -> int:

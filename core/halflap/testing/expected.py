@@ -28,7 +28,7 @@ class Expected:
     def __init__(
         self, graph: Graph, weights: Mapping[str, Weight], limits: Limits, rounding: Mapping[str, str]
     ) -> None:
-        self._graph, self._rounding = graph, rounding
+        self._graph, self._rounding, self.limits = graph, rounding, limits
         self._tensors = {name: dequantized(weights[name]) for name in graph.weights()}
         self._state = ReferenceState(graph.groups, limits)
         self.step: Step

@@ -153,7 +153,8 @@ class FakeDevice:
         slots = {name: SlotStep(s.source.copy(), s.target.copy(), s.emit.copy()) for name, s in step.slots.items()}
         return evolve(step, ids=step.ids.copy(), index=step.index.copy(), position=step.position.copy(),
                       seq_start=step.seq_start.copy(), rows=step.rows.copy(), groups=groups,
-                      copies=tuple(step.copies), slots=slots)  # fmt: skip
+                      copies=tuple(step.copies), slots=slots,
+                      span_end=None if step.span_end is None else step.span_end.copy())  # fmt: skip
 
     def hold(self) -> None:
         """Start no further run until `release`: whatever is queued stays not done."""

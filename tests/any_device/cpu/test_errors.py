@@ -16,6 +16,9 @@ from halflap.device.native import NativeStep, new_error, string
 from halflap.errors import DeviceError, DeviceMemoryError, ModelClosedError, UnsupportedOpError
 from halflap.graph.ir import Graph, Node, Segment
 from halflap.graph.step import Copy, GroupStep, Limits
+from halflap.testing.families.op import one_op
+from halflap.testing.families.op_cases import op_cases
+from halflap.testing.rig import Rig, limits_for
 from tests.any_device.cpu.kit import Machine, builder, random_weight, simple_step
 from tests.any_device.cpu.test_row_invariance import small_model
 
@@ -208,6 +211,30 @@ def test_a_graph_with_wild_indices_is_refused(cpu: Any) -> None:
             native.values[1].dims[0], keep = -7, None
         assert cpu.api.supports(cpu.handle, native, 0, new_error()) == INVALID, change
         del keep
+
+
+@pytest.mark.parametrize(
+    "op", ["attention", "columns", "glu", "latent_attention", "layer_norm", "moe", "rope", "route"]
+)
+def test_wild_attributes_and_missing_inputs_are_refused_or_compiled(cpu: Any, op: str) -> None:
+    rng, refused = np.random.default_rng(0), 0
+    for case in [case for case in op_cases() if case.facts["op"] == op][:12]:
+        graph, weights = one_op(case.facts, rng)
+        node = next(n for n in graph.nodes() if n.op == op)
+        changes: list[Node] = [
+            attrs.evolve(node, inputs=tuple("" if i == j else name for j, name in enumerate(node.inputs)))
+            for i in range(len(node.inputs))
+        ]
+        for name, value in node.attributes.items():
+            wild = {int: (-1, 0, 7, 1 << 40, -(1 << 62)), str: ("", "?")}.get(type(value), ())
+            changes += [attrs.evolve(node, attributes={**node.attributes, name: v}) for v in wild]
+        for changed in changes:
+            wrong = attrs.evolve(graph, segments=(Segment("layer.0", (changed,)),), outputs=changed.outputs)
+            if cpu.supports(changed, wrong) is None:
+                Rig(cpu, wrong, weights, limits_for(wrong, kv=case.facts["kv"])).close()
+            else:
+                refused += 1
+    assert refused
 
 
 def test_after_a_fork_every_call_says_so(machine: Machine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import halflap
 from halflap.device.reference import ReferenceDevice
 from tests.any_device.cpu.kit import relative
 from tests.models.oracle import CASES, EXTRA_CASES, QUANT_CASES, OracleModel, oracle_file
@@ -32,6 +33,18 @@ def test_a_family_gives_the_same_logits_across_two_devices(cpu: Any, shared: Pat
     for chunks in ([count], [11, 1, count - 12]):
         assert relative(model.run(chunks)[0], model.logits) < 2e-3
     model.close()
+
+
+@pytest.mark.parametrize("case", [case for case in [*CASES, *EXTRA_CASES] if case != "qwen3-embed"])
+def test_a_family_gives_the_oracles_greedy_tokens_through_the_engine(shared: Path, case: str) -> None:
+    pytest.importorskip("halflap_cpu", reason="halflap-cpu is not installed")
+    path = oracle_file(shared, case)
+    answers = np.load(path.with_suffix(".npz"))
+    with halflap.load(path, devices=["cpu"], ctx=128, kv_type="f32") as model:
+        done = model.generate(answers["tokens"].tolist(), max_tokens=8, temperature=0)
+        assert [token.id for token in done.tokens] == answers["greedy"].tolist()
+        done = model.generate(answers["tokens"].tolist(), max_tokens=60, temperature=0)  # past every window
+    assert len(done.tokens) == 60 or done.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("case", QUANT_CASES)

@@ -69,6 +69,12 @@ def test_a_broken_graph_is_refused(graph: Graph, message: str) -> None:
         verify(BREAKS[message](graph))
 
 
+@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
+def test_every_tensor_of_a_file_is_read(shared: Path, case: str) -> None:
+    with loading.open_model(oracle_file(shared, case)) as file:
+        assert set(loading.open_architecture(file).graph.weights()) == set(file.tensors)
+
+
 SLOT_BREAKS: dict[str, Callable[[Graph], Graph]] = {
     "one of slots": lambda g: changed(g, "conv_state", attributes={"group": "kv"}),
     "one of blocks": lambda g: changed(g, "attention", attributes={"group": "recurrent"}),

@@ -36,7 +36,8 @@ struct Work {
   float *whole;   // (queries, record) of the spans so far
   int64_t queries, wide, record;
 
-  int32_t *index; // (queries) positions
+  int32_t *index;  // (queries) positions
+  int32_t *ends;   // (queries) first positions that they do not see
 
   explicit Work(const AttentionTask &task)
       : t(task), queries(t.tokens * t.heads), wide(round_up(t.v_head_dim, kLanes)), record(attention_record(t.v_head_dim)) {
@@ -47,8 +48,12 @@ struct Work {
     span = scores + queries * kSpan;
     whole = span + queries * record;
     index = reinterpret_cast<int32_t *>(whole + queries * record);
+    ends = index + queries;
     for (int64_t i = 0; i < t.tokens; i++)
-      for (int64_t head = 0; head < t.heads; head++) index[i * t.heads + head] = t.index[i];
+      for (int64_t head = 0; head < t.heads; head++) {
+        index[i * t.heads + head] = t.index[i];
+        ends[i * t.heads + head] = t.ends ? t.ends[i] : t.index[i] + 1;
+      }
   }
   Seen &seen(float *records, int64_t query) const { return *reinterpret_cast<Seen *>(records + query * record + wide); }
 };
@@ -61,8 +66,7 @@ struct Range {
 
 // The keys that a query sees among `count` from position `start`, counted from there.
 HALFLAP_INLINE Range visible(const Work &w, int64_t query, int64_t start, int64_t count) {
-  const int64_t index = w.index[query];
-  return {most(0, oldest_seen(index, w.t.window, w.t.chunked) - start), least(count, index + 1 - start)};
+  return {most(0, oldest_seen(w.index[query], w.t.window, w.t.chunked) - start), least(count, w.ends[query] - start)};
 }
 
 // Blocks of a span that any query of the task sees.

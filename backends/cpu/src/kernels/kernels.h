@@ -111,6 +111,7 @@ struct AttentionTask {
   int64_t v_head_dim;
   int64_t latent;         // leading elements of a query that meet the V row; the others meet K (0: all of them)
   const int32_t *index;   // (tokens) ascending positions
+  const int32_t *ends;    // (tokens) ascending: the first position that each token does not see; null: that after its own
   const int32_t *blocks;  // block ids of the sequence
   int64_t first_token;    // position of the first token of blocks[0]
   KvLayer layer;
@@ -146,7 +147,7 @@ inline int64_t attention_record(int64_t v_head_dim) { return round_up(v_head_dim
 
 inline int64_t attention_scratch(int64_t heads, int64_t head_dim, int64_t v_head_dim) {  // in floats
   const int64_t queries = attention_tokens(heads) * heads;
-  const int64_t each = head_dim + kSpan + 2 * attention_record(v_head_dim) + 1;
+  const int64_t each = head_dim + kSpan + 2 * attention_record(v_head_dim) + 2;
   return round_up(kBlockTokens * (head_dim + round_up(v_head_dim, 16)) + queries * each, 16);
 }
 

@@ -15,6 +15,7 @@ struct Attention : Call, AttentionSpec {
   // Tokens of one sequence that are worked on together, and the spans of keys that they see.
   struct Tile {
     int64_t sequence, begin, end, first_span, last_span;
+    const int32_t *ends;  // of the keys that each token sees, or null
     int64_t spans() const { return last_span - first_span; }
   };
 
@@ -32,6 +33,7 @@ struct Attention : Call, AttentionSpec {
     task.v_head_dim = v_head_dim;
     task.latent = latent;
     task.index = run.step.index + tile.begin;
+    task.ends = tile.ends;
     task.blocks = g.blocks + g.table_start[tile.sequence];
     task.first_token = g.first_token[tile.sequence];
     task.layer = run.state.layer(group, layer);
@@ -52,17 +54,21 @@ struct Attention : Call, AttentionSpec {
     if (k >= 0 && !stored) CacheWrite{k, v, group, layer}.run(run, [](int64_t, int64_t) {});
     const int64_t at_once = attention_tokens(heads / kv_heads);
     std::vector<Tile> tiles;
+    std::vector<int32_t> ends;
+    for (int64_t t = 0; spans && run.step.span_end && t < run.step.tokens; t++)
+      ends.push_back(static_cast<int32_t>(seen_end(run.step, t)));
     for (int64_t s = 0; s < run.step.sequences; s++)
       for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once) {
         const int64_t until = t + at_once < end ? t + at_once : end;
         const int64_t first = run.step.groups[static_cast<size_t>(group)].first_token[s];
         const int64_t from = std::max(first, oldest_seen(run.step.index[t], window, chunked)) / kSpan;
-        tiles.push_back({s, t, until, from, run.step.index[until - 1] / kSpan + 1});
+        const int64_t newest = ends.empty() ? run.step.index[until - 1] : ends[static_cast<size_t>(until - 1)] - 1;
+        tiles.push_back({s, t, until, from, newest / kSpan + 1, ends.empty() ? nullptr : &ends[static_cast<size_t>(t)]});
       }
     const int64_t count = static_cast<int64_t>(tiles.size());
-    int64_t spans = 0;  // a table that lists a block twice can be longer than the pool
-    for (const Tile &tile : tiles) spans += tile.spans() * (tile.end - tile.begin);
-    if (run.step.tokens < split_tokens(kv_heads, run.threads) && spans <= most_spans) return run_split(run, tiles);
+    int64_t met = 0;  // spans; a table that lists a block twice can be longer than the pool
+    for (const Tile &tile : tiles) met += tile.spans() * (tile.end - tile.begin);
+    if (run.step.tokens < split_tokens(kv_heads, run.threads) && met <= most_spans) return run_split(run, tiles);
     run.pool.run(count * kv_heads, run.threads, [&](int64_t i, int worker) {  // the longest rows first
       run.k.attend(task(run, tiles[static_cast<size_t>(count - 1 - i / kv_heads)], i % kv_heads, worker));
     });
@@ -76,9 +82,9 @@ struct Attention : Call, AttentionSpec {
       float *records;  // of first_span
     };
     const int64_t record = attention_record(v_head_dim), shared = heads / kv_heads;
-    int64_t spans = 0;
-    for (const Tile &tile : tiles) spans += tile.spans() * kv_heads;
-    const int64_t at_once = std::max<int64_t>(1, spans / (8 * run.threads));
+    int64_t met = 0;
+    for (const Tile &tile : tiles) met += tile.spans() * kv_heads;
+    const int64_t at_once = std::max<int64_t>(1, met / (8 * run.threads));
     std::vector<Part> parts, wholes;
     float *to = run.floats(records);
     for (size_t i = 0; i < tiles.size(); i++)
@@ -120,7 +126,8 @@ void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   if (plan->limits.context) most = std::min(most, plan->limits.context);
   call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
   call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
-  const std::vector<int> reads{call->q, spec.stored ? -1 : call->k, spec.stored ? -1 : call->v, call->sinks}, writes{call->y, call->records};
+  const int key = spec.stored ? -1 : spec.k, value = spec.stored ? -1 : spec.v;
+  const std::vector<int> reads{call->q, key, value, call->sinks}, writes{call->y, call->records};
   plan->add(std::move(call), reads, writes);
 }
 
@@ -137,6 +144,7 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   spec.window = in.integer("window");
   spec.scale = static_cast<float>(in.number("scale"));
   spec.softcap = static_cast<float>(in.number("softcap"));
+  spec.spans = in.integer("spans") != 0;
   const std::string &group = in.text("group");
   const int64_t layer = in.integer("layer");
   const std::string &kind = in.text("window_kind");

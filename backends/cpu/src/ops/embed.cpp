@@ -1,4 +1,4 @@
-// embed and take: rows chosen by id; columns: neighbouring ones of each row.
+// embed, add_positions and take: rows chosen by number; columns: neighbouring ones of each row.
 #include <cstring>
 
 #include "ops.h"
@@ -7,24 +7,49 @@ namespace halflap::cpu {
 
 namespace {
 
-void check_ids(const char *what, const int32_t *ids, int64_t n, int64_t bound) {
+void check_ids(const char *what, const int32_t *ids, int64_t n, int64_t bound, int64_t least = 0) {
   for (int64_t i = 0; i < n; i++)
-    if (ids[i] < 0 || ids[i] >= bound)
-      fail(HL_INVALID, "%s: got %d at place %lld, want 0 to %lld", what, ids[i], static_cast<long long>(i),
-           static_cast<long long>(bound - 1));
+    if (ids[i] < least || ids[i] >= bound)
+      fail(HL_INVALID, "%s: got %d at place %lld, want %lld to %lld", what, ids[i], static_cast<long long>(i),
+           static_cast<long long>(least), static_cast<long long>(bound - 1));
 }
 
 struct Embed : Call {
-  int ids, table, y;
+  int ids, table, embeds, y;  // table and embeds: -1 if absent
   Type type;
-  int64_t vocabulary, wide;
+  float scale;
+  int64_t vocabulary, wide, given_wide, column;
 
   void run(const Run &run) const override {
     const int32_t *id = run.ints(ids);
-    check_ids("token id", id, run.rows(ids), vocabulary);
-    const int64_t bytes = row_bytes(type, wide);
+    check_ids("token id", id, run.rows(ids), vocabulary, embeds < 0 ? 0 : -run.rows(embeds));
+    const int64_t bytes = table < 0 ? 0 : row_bytes(type, wide);
     run.for_rows(run.rows(ids), wide, [&](int64_t t, int) {
-      run.k.dequantize[static_cast<int>(type)](run.bytes(table) + id[t] * bytes, wide, run.floats(y) + t * wide);
+      float *to = run.floats(y) + t * wide;
+      if (id[t] < 0) {
+        memcpy(to, run.floats(embeds) + (-1 - int64_t{id[t]}) * given_wide + column, static_cast<size_t>(wide) * 4);
+      } else if (table < 0) {
+        memset(to, 0, static_cast<size_t>(wide) * 4);
+      } else {
+        run.k.dequantize[static_cast<int>(type)](run.bytes(table) + id[t] * bytes, wide, to);
+        if (scale != 1) run.k.scale(to, scale, to, wide);
+      }
+    });
+  }
+};
+
+struct AddPositions : Call {
+  int x, table, y;
+  Type type;
+  int64_t positions, wide;
+
+  void run(const Run &run) const override {
+    check_ids("position", run.step.index, run.step.tokens, positions);
+    const int64_t bytes = row_bytes(type, wide);
+    run.for_rows(run.step.tokens, wide, [&](int64_t t, int worker) {
+      float *row = reinterpret_cast<float *>(run.scratch(worker));
+      run.k.dequantize[static_cast<int>(type)](run.bytes(table) + run.step.index[t] * bytes, wide, row);
+      run.k.add(run.floats(x) + t * wide, row, run.floats(y) + t * wide, wide);
     });
   }
 };
@@ -55,23 +80,41 @@ struct Columns : Call {
 }  // namespace
 
 void bind_embed(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 2, 2, 1);
-  in.no_more();
-  const Value &ids = in.value(in.input(0)), &table = in.value(in.input(1)), &y = in.value(in.output());
-  in.want(ids.type == Type::I32 && ids.dims.size() == 1, "dimensions of the ids", static_cast<int64_t>(ids.dims.size()), 1);
-  in.want_matrix(in.input(1), 2);
-  in.want_activation(in.output());
-  in.want(y.dims[0] == ids.dims[0], "rows", y.dims[0], ids.dims[0]);
-  in.want(width(y) == table.dims[1], "width", width(y), table.dims[1]);
-  if (!plan) return;
+  Reader in(graph, node, 1, 3, 1);
   auto call = std::make_unique<Embed>();
+  call->scale = static_cast<float>(in.number("scale"));
+  call->column = in.integer("column");
+  const int64_t wide = in.integer("width");
+  in.no_more();
   call->ids = in.input(0);
   call->table = in.input(1);
+  call->embeds = in.input(2);
   call->y = in.output();
-  call->type = table.type;
-  call->vocabulary = table.dims[0];
-  call->wide = table.dims[1];
-  plan->add(std::move(call), {in.input(0)}, {in.output()});
+  const Value &ids = in.value(call->ids), &y = in.value(call->y);
+  in.want(ids.type == Type::I32 && ids.dims.size() == 1, "dimensions of the ids", static_cast<int64_t>(ids.dims.size()), 1);
+  in.want(call->table >= 0 || call->embeds >= 0, "tables and embeds", 0, 1);
+  in.want_activation(call->y);
+  in.want(y.dims[0] == ids.dims[0], "rows", y.dims[0], ids.dims[0]);
+  call->wide = width(y);
+  call->vocabulary = INT32_MAX;
+  if (call->table >= 0) {
+    in.want_matrix(call->table, 2);
+    const Value &table = in.value(call->table);
+    in.want(call->wide == table.dims[1], "width", call->wide, table.dims[1]);
+    call->type = table.type;
+    call->vocabulary = table.dims[0];
+  } else {
+    in.want(call->wide == wide, "width", call->wide, wide);
+  }
+  if (call->embeds >= 0) {
+    in.want_activation(call->embeds);
+    call->given_wide = width(in.value(call->embeds));
+    in.want(call->column >= 0 && call->column <= call->given_wide - call->wide, "column", call->column,
+            call->given_wide - call->wide);
+  }
+  if (!plan) return;
+  const std::vector<int> reads{call->ids, call->embeds}, writes{call->y};
+  plan->add(std::move(call), reads, writes);
 }
 
 void bind_take(const Graph &graph, const Node &node, Plan *plan) {
@@ -89,6 +132,29 @@ void bind_take(const Graph &graph, const Node &node, Plan *plan) {
   call->y = in.output();
   call->wide = width(x);
   plan->add(std::move(call), {in.input(0), in.input(1)}, {in.output()});
+}
+
+void bind_add_positions(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 2, 2, 1);
+  in.no_more();
+  auto call = std::make_unique<AddPositions>();
+  call->x = in.input(0);
+  call->table = in.input(1);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->y);
+  in.want_same_shape(call->x, call->y);
+  in.want_matrix(call->table, 2);
+  const Value &x = in.value(call->x), &table = in.value(call->table);
+  in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
+  in.want(width(x) == table.dims[1], "width of x", width(x), table.dims[1]);
+  call->type = table.type;
+  call->positions = table.dims[0];
+  call->wide = table.dims[1];
+  if (!plan) return;
+  plan->need_worker(call->wide * 4);
+  const int from = call->x, to = call->y;
+  plan->add(std::move(call), {from}, {to});
 }
 
 void bind_columns(const Graph &graph, const Node &node, Plan *plan) {

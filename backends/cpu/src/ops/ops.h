@@ -22,9 +22,13 @@ void bind_embed(const Graph &, const Node &, Plan *);
 void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
 void bind_layer_norm(const Graph &, const Node &, Plan *);
+void bind_add_positions(const Graph &, const Node &, Plan *);
 void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
+void bind_self_attention(const Graph &, const Node &, Plan *);
+void bind_mean_rows(const Graph &, const Node &, Plan *);
+void bind_join_rows(const Graph &, const Node &, Plan *);
 void bind_latent_attention(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
@@ -46,11 +50,12 @@ void bind_ssm_scan(const Graph &, const Node &, Plan *);
 // A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
 struct AttentionSpec {
   int q = -1, k = -1, v = -1, sinks = -1, y = -1;
+  bool stored = false;  // K and V, by K's rope
   int64_t heads = 0, kv_heads = 0, head_dim = 0, v_head_dim = 0;
   int64_t latent = 0;  // leading elements of a query that meet V rows instead of K rows
   int64_t window = 0;
   bool chunked = false;
-  bool stored = false;  // K and V, by K's rope
+  bool spans = false;  // tokens see all of their span
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };

@@ -69,12 +69,12 @@ void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors,
 void bind_rope(const Graph &graph, const Node &node, Plan *plan) { bind_rope_of(graph, node, {}, {}, plan); }
 
 void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const CacheWrite &write, Plan *plan) {
-  Reader in(graph, node, 1, 2, 1);
+  Reader in(graph, node, 1, 3, 1);
   const int64_t head_dim = in.integer("head_dim");
   const std::vector<double> &frequencies = in.numbers("frequencies");
   const std::string &layout = in.text("layout");
   const double magnitude = in.number("magnitude");
-  const int64_t offset = in.integer("offset");
+  const int64_t offset = in.integer("offset"), long_from = in.integer("long_from");
   const std::vector<double> &axes = in.numbers("axes");
   in.no_more();
   in.want_activation(in.input(0));
@@ -89,10 +89,12 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   if (layout != "interleaved" && layout != "half")
     fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
   in.want_vector(in.input(1), pairs);
+  in.want_vector(in.input(2), pairs);
   in.want(axes.empty() || static_cast<int64_t>(axes.size()) == pairs, "axes", static_cast<int64_t>(axes.size()), pairs);
   for (double axis : axes) in.want(axis >= 0 && axis <= 3 && axis == std::floor(axis), "axis", static_cast<int64_t>(axis), 3);
   if (!plan) return;
-  const int table = plan->rotary(frequencies, in.input(1), magnitude, axes);
+  const bool is_long = in.input(2) >= 0 && (!plan->limits.context || plan->limits.context > long_from);
+  const int table = plan->rotary(frequencies, in.input(is_long ? 2 : 1), magnitude, axes);
   auto call = std::make_unique<Rope>();
   call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();

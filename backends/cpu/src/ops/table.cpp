@@ -19,7 +19,9 @@ constexpr Entry kTable[] = {
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
     {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
+    {"self_attention", 1, bind_self_attention}, {"mean_rows", 1, bind_mean_rows}, {"join_rows", 1, bind_join_rows},
     {"layer_norm", 1, bind_layer_norm}, {"columns", 1, bind_columns},
+    {"add_positions", 1, bind_add_positions},
     {"latent_attention", 1, bind_latent_attention},
     {"split", 1, bind_split},       {"l2_norm", 1, bind_l2_norm}, {"conv_state", 1, bind_conv_state},
     {"delta_rule", 1, bind_delta_rule}, {"ssm_scan", 1, bind_ssm_scan},
@@ -179,6 +181,7 @@ void Reader::want_vectors(int v, int64_t count, int64_t size) const {
 void Reader::want_vector(int v, int64_t size) const {
   if (v < 0) return;
   const Value &x = value(v);
+  if (x.dims.size() == 2 && x.dims[0] == 1) return want_vectors(v, 1, size);
   if (x.dims.size() != 1 || x.dims[0] != size)
     fail(HL_INVALID, "%.150s of op %s: got another shape, want [%lld]", x.name.c_str(), node_.op.c_str(),
          static_cast<long long>(size));

@@ -177,6 +177,7 @@ typedef struct hl_step {
   const hl_copy *copies;        /* block copies, done first */
   int64_t n_groups;
   int64_t n_copies;
+  const int32_t *span_end;      /* (T) place after the last one of each token's span, 0: none; or NULL: no spans */
 } hl_step;
 
 /* -- devices --------------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from halflap.testing.cases import TOLERANCE, Case, Failed, NotOffered, Operand, 
 from halflap.testing.drawing import Rng, draw_weight, f32_weight
 from halflap.testing.expected import Expected, difference
 from halflap.testing.families.drawn_cases import drawn_cases
+from halflap.testing.families.encoder_cases import encoder_cases
 from halflap.testing.families.op_cases import op_cases
 from halflap.testing.families.recurrent_cases import drawn_recurrent_cases, recurrent_cases
 from halflap.testing.rig import Rig, Tables, limits_for
@@ -26,6 +27,7 @@ from halflap.testing.rounding import settled
 
 def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     yield from op_cases()
+    yield from encoder_cases()
     yield from recurrent_cases()
     yield from drawn_cases(seed)
     yield from drawn_recurrent_cases(seed)
@@ -40,7 +42,7 @@ def check(case: Case, device: Device) -> float:
     limits = limits_for(graph, kv=facts["kv"])
     expected = Expected(graph, weights, limits, rounding)
     tables = Tables(graph, limits, rng)
-    if any(group.kind == "blocks" for group in graph.groups) and facts["kv"] != "f16":
+    if facts["kv"] != "f16" and any(group.kind == "blocks" for group in graph.groups):
         _require_storage(device, graph, facts["kv"])
     worst = 0.0
     with Rig(device, graph, weights, limits) as rig:
@@ -48,6 +50,10 @@ def check(case: Case, device: Device) -> float:
             chunks = {s: rng.integers(0, 37, n).tolist() for s, n in enumerate(lengths)}
             emit = [token for token in facts.get("emit", ()) if token < sum(lengths)]
             step = tables.step(chunks, facts.get("wanted"), offset=facts.get("offset", 0), emit=emit)
+            if facts.get("ahead") and step.index[0] == 0:
+                step = evolve(step, span_end=_span_ends(step, facts["ahead"]))
+            if facts.get("given"):
+                step = evolve(step, ids=_given(step.ids, facts["given"]))
             if facts.get("axes"):
                 step = evolve(step, position=_axes(step.position, facts["axes"]))
             kinds = [rounding.get(o.dtype, "none") for o in facts["operands"] if o and o.kind == "weight"]
@@ -59,6 +65,21 @@ def check(case: Case, device: Device) -> float:
             for kept in step.slots:
                 tables.drop(kept, step.slots[kept].emit[:, 1].tolist(), resume=facts.get("resume", False))
     return worst
+
+
+def _span_ends(step: Step, spans: Sequence[tuple[int, int]]) -> Array:
+    """Ends of spans [begin, end) of a step's tokens, as places in their sequence."""
+    ends = np.zeros(step.n_tokens, np.int32)
+    for begin, end in spans:
+        ends[begin:end] = step.index[end - 1] + 1
+    return ends
+
+
+def _given(ids: Array, places: Sequence[int]) -> Array:
+    """The same ids, but at these places rows of `embeds`, the last ones first."""
+    ids = ids.copy()
+    ids[list(places)] = -len(places) + np.arange(len(places))
+    return ids
 
 
 def _axes(position: Array, count: int) -> Array:

@@ -27,7 +27,8 @@ def case(op: str, variant: str, *operands: Operand | None, chunks: Chunks = ((5,
     Args:
         chunks: per step, the tokens that each sequence is fed.
         facts: attributes, kv (storage of K and V), offset (of rotary positions), axes (of positions), wanted (rows),
-            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted).
+            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted), ahead (spans
+            of the first step's tokens), given (tokens whose row comes from `embeds`).
     """
     facts = {"attributes": {}, "kv": "f32", **facts, "op": op, "operands": operands, "chunks": chunks}
     return Case(f"op/{op}/{variant}", "op", len(variant), facts)
@@ -101,6 +102,10 @@ def _rope() -> Iterator[Case]:
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
         factors = Operand("factors", (12,), "weight", "F32", "positive")
         yield case("rope", f"{layout}-factors-magnitude", row("x", 96), factors, attributes=given, chunks=((33,),))
+        longer = Operand("long_factors", (12,), "weight", "F32", "positive")
+        for long_from in (0, 1 << 20):
+            yield case("rope", f"{layout}-long-from-{long_from}", row("x", 96), factors, longer,
+                       attributes={**given, "long_from": long_from}, chunks=((33,),))  # fmt: skip
         given = {"head_dim": 40, "layout": layout, "frequencies": frequencies(8), "offset": 17}
         yield case("rope", f"{layout}-offset", row("x", 120), None, attributes=given, chunks=((17,),))
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
@@ -148,13 +153,15 @@ def attend(
     sinks: bool = False,
     kv: str = "f32",
     read_only: bool = False,
+    ahead: tuple[tuple[int, int], ...] = (),
     **attributes: Any,
 ) -> Case:
     given = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "v_head_dim": v_head_dim,
              "scale": head_dim**-0.5, **attributes}  # fmt: skip
     operands = [row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim),
                 Operand("sinks", (heads,), "weight", "F32") if sinks else None]  # fmt: skip
-    return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only)
+    return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only,
+                ahead=ahead)  # fmt: skip
 
 
 def _latent_attention() -> Iterator[Case]:
@@ -188,6 +195,8 @@ def latent(
 def _rows_and_routes() -> Iterator[Case]:
     ids = Operand("ids", ("T",), dtype="i32")
     rows = Operand("rows", ("R",), dtype="i32")
+    table = Operand("table", (53, 65), "weight", "F32")
+    yield case("add_positions", "F32", row("x", 65), table, chunks=((17, 3), (1, 33)))
     yield case("embed", "F32", ids, Operand("table", (37, 65), "weight", "F32"), chunks=((17,),))
     for wanted in ((), (4,), (0, 2, 4), (4, 0, 4)):
         yield case("take", f"rows-{'-'.join(map(str, wanted)) or 'none'}", row("x", 35), rows, wanted=wanted)
@@ -200,8 +209,9 @@ def _rows_and_routes() -> Iterator[Case]:
     bias, scales = (Operand(name, (24,), "weight", "F32", "positive") for name in ("bias", "scales"))
     for gating, best in (("sigmoid", 2), ("softmax", 1)):
         given = {"gating": gating, "used": 5, "groups": 6, "groups_used": 2, "group_best": best, "normalize": True}
-        yield case("route", f"groups-{gating}", row("logits", 24), bias, None, attributes=given, chunks=((33,),))
-        given |= {"used": 3, "groups_used": 6}
+        yield case("route", f"groups-{gating}", row("logits", 24), None, None, attributes=given, chunks=((33,),))
+        yield case("route", f"groups-bias-{gating}", row("logits", 24), bias, None, attributes=given, chunks=((33,),))
+        given = given | {"used": 3, "groups_used": 6}
         yield case("route", f"scales-{gating}", row("logits", 24), None, scales, attributes=given, chunks=((17,),))
     given = {"used": 4, "groups": 3, "groups_used": 2}
     yield case("route", "group-ties", Operand("logits", ("T", 9), draw="ties"), None, attributes=given, chunks=((33,),))

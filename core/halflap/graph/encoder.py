@@ -1,0 +1,65 @@
+"""Ops of encoders, which see a whole sequence in one step and keep no state: text encoders and image towers.
+
+What they mean is in `encoder_reference.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from halflap.graph.ir import Value
+from halflap.graph.ops import REQUIRED, Op, Typed, mismatch, shown
+
+
+def _self_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    q, k, v = inputs
+    assert q is not None
+    heads, kv_heads = attributes["heads"], attributes["kv_heads"]
+    head_dim, v_head_dim = attributes["head_dim"], attributes["v_head_dim"]
+    if kv_heads < 1 or heads % kv_heads:
+        raise mismatch("self_attention", f"{heads} heads over {kv_heads} KV heads", "whole heads per KV head")
+    for value, width in ((q, heads * head_dim), (k, kv_heads * head_dim), (v, kv_heads * v_head_dim)):
+        if value is None or value.shape != ("T", width):
+            raise mismatch("self_attention", shown(value), f"shape [T, {width}]")
+    return [("f32", ("T", heads * v_head_dim))]
+
+
+def _fewer_rows(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    (x,) = inputs
+    assert x is not None
+    if x.shape[0] != "T" or len(x.shape) != 2 or attributes["count"] < 1:
+        raise mismatch(
+            "mean_rows or join_rows", f"{shown(x)} by {attributes['count']}", "a matrix of T rows, by 1 or more"
+        )
+    width = x.shape[1]
+    assert isinstance(width, int)
+    return [("f32", ("R", width * attributes["count"] if "interleaved" in attributes else width))]
+
+
+TABLE = (
+    Op(
+        "self_attention",
+        ("q", "k", "v"),
+        _self_attention,
+        {
+            "heads": REQUIRED,
+            "kv_heads": REQUIRED,
+            "head_dim": REQUIRED,
+            "v_head_dim": REQUIRED,
+            "scale": REQUIRED,
+            "window": 0,  # 0: all; w: tokens less than w away
+        },
+        context=True,
+        definition="halflap.graph.encoder_reference:self_attention",
+    ),
+    # Both make R rows of T, so a step that feeds them wants T / count rows.
+    Op("mean_rows", ("x",), _fewer_rows, {"count": REQUIRED}, definition="halflap.graph.encoder_reference:mean_rows"),
+    Op(
+        "join_rows",
+        ("x",),
+        _fewer_rows,
+        {"count": REQUIRED, "interleaved": False},
+        definition="halflap.graph.encoder_reference:join_rows",
+    ),
+)

@@ -1,0 +1,48 @@
+"""The meaning of the ops of encoders, in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from halflap.graph.reference import F32, Context
+
+
+def self_attention(
+    context: Context,
+    q: F32,
+    k: F32,
+    v: F32,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    v_head_dim: int,
+    scale: float,
+    window: int,
+) -> F32:
+    """Attention of every token of a sequence of this step to every other one, or to those less than `window` away."""
+    step, out = context.step, np.zeros((len(q), heads * v_head_dim), np.float32)
+    for begin, end in zip(step.seq_start[:-1], step.seq_start[1:], strict=True):
+        count = end - begin
+        queries = q[begin:end].reshape(count, kv_heads, heads // kv_heads, head_dim)
+        scores = np.einsum("tgqd,sgd->tgqs", queries, k[begin:end].reshape(count, kv_heads, head_dim))
+        scores = scores * np.float32(scale)
+        if window:
+            apart = np.abs(np.arange(count)[:, None] - np.arange(count)[None, :])
+            scores = np.where((apart >= window)[:, None, None, :], -np.inf, scores)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
+        weights = weights / weights.sum(axis=-1, keepdims=True)
+        values = v[begin:end].reshape(count, kv_heads, v_head_dim)
+        out[begin:end] = np.einsum("tgqs,sgd->tgqd", weights, values).reshape(count, -1)
+    return out
+
+
+def mean_rows(x: F32, *, count: int) -> F32:
+    """The mean of each `count` rows that follow each other."""
+    return np.asarray(x.reshape(-1, count, x.shape[1]).mean(axis=1))
+
+
+def join_rows(x: F32, *, count: int, interleaved: bool) -> F32:
+    """Each `count` neighbouring rows as one, or with their elements in turn: (T, N) to (T / count, count·N)."""
+    parts = x.reshape(-1, count, x.shape[1])
+    return np.ascontiguousarray(parts.swapaxes(1, 2) if interleaved else parts).reshape(len(parts), -1)
