@@ -184,12 +184,18 @@ def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: S
     ctx = min(wishes.ctx or context, 1 << 24)
     if wishes.ctx and wishes.ctx > context:
         notes.append(f"context {wishes.ctx} is longer than the {context} tokens the model was trained for")
+    slots = SEQUENCES
     while True:
-        plan = _sized(model, graph, nodes, everyone, wishes, ctx, notes)
+        plan = _sized(model, graph, nodes, everyone, wishes, ctx, slots, notes)
         lacking = _lacking(plan, wishes)
         if not lacking:
             return plan
-        if wishes.ctx or ctx <= 512:
+        fixed, recurrent = wishes.ctx is not None or ctx <= 512, sum(placed.slots for placed in plan.placed)
+        if recurrent and slots > 1 and (fixed or recurrent > plan.kv_bytes):  # the larger of the two gives way
+            slots //= 2
+            notes = [n for n in notes if "at once" not in n] + [f"{slots} sequences at once, so that their state fits"]
+            continue
+        if fixed:
             raise lacking
         ctx = max(512, ctx // 2)  # the context gives way last: weights cannot
         notes = [n for n in notes if "shrunk" not in n] + [f"context shrunk from {context} to {ctx} tokens to fit"]
@@ -320,12 +326,13 @@ def _sized(
     devices: Sequence[Device],
     wishes: Wishes,
     ctx: int,
+    slots: int,
     notes: list[str],
 ) -> Plan:
-    """The plan for one context length, with the pool as large as wished or as memory allows."""
+    """The plan for one context length and count of slots, with the pool as large as wished or as memory allows."""
     instead = [stand_ins(graph, device.info) for device in devices]
     stages = _stages(graph, nodes, instead)
-    one = _limits(graph, ctx, ctx, wishes)
+    one = _limits(graph, ctx, ctx, slots, wishes)
     single = [_placed(graph, i, device, stages, one) for i, device in enumerate(devices)]
     growing = [p.state - p.slots for p in single]  # with the tokens kept; slots grow with the sequences only
     state = sum(growing)
@@ -337,7 +344,7 @@ def _sized(
     else:
         rooms = [(p.free - p.total + size) / size for p, size in zip(single, growing, strict=True) if size]
         tokens = int(ctx * min(max(min(rooms, default=math.inf) * POOL_SHARE, 1), SEQUENCES))
-    limits = _limits(graph, ctx, max(tokens, ctx), wishes)
+    limits = _limits(graph, ctx, max(tokens, ctx), slots, wishes)
     placed = tuple(_placed(graph, i, device, stages, limits) for i, device in enumerate(devices))
     return Plan(
         model=model,
@@ -355,15 +362,15 @@ def _sized(
     )
 
 
-def _limits(graph: Graph, ctx: int, tokens: int, wishes: Wishes) -> Limits:
+def _limits(graph: Graph, ctx: int, tokens: int, slots: int, wishes: Wishes) -> Limits:
     step = min(STEP_TOKENS, ctx)
     full = -(-tokens // BLOCK_TOKENS)
     blocks = {}
     for group in (g for g in graph.groups if g.kind == "blocks"):
         per_sequence = window_blocks(group.window, step) if group.window else full
         blocks[group.name] = min(full, SEQUENCES * per_sequence)
-    slots = {group.name: SEQUENCES for group in graph.groups if group.kind == "slots"}
-    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type, slots=slots)
+    pools = {group.name: slots for group in graph.groups if group.kind == "slots"}
+    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type, slots=pools)
 
 
 def window_blocks(window: int, step_tokens: int) -> int:

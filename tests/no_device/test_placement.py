@@ -169,6 +169,19 @@ def test_a_model_without_attention_keeps_as_many_full_contexts_as_it_has_slots(s
     assert plan.placed[0].state == plan.placed[0].slots
 
 
+def test_slots_give_way_before_the_plan_fails(shared: Path) -> None:
+    path = shared / "oracle" / "families" / "mamba2-base.gguf"
+    found, device = architecture(path), Small()
+    whole = make_plan("x", found.graph, 64, Wishes(ctx=64), [ReferenceDevice()])
+    device.free = whole.placed[0].total - whole.placed[0].slots // 2 - 1
+    plan = make_plan("x", found.graph, 64, Wishes(ctx=64), [device])
+    assert plan.limits.slots == {"recurrent": 4}
+    assert any("4 sequences at once" in note for note in plan.notes)
+    device.free = whole.placed[0].total - whole.placed[0].slots
+    with pytest.raises(PlanError, match="lacks"):
+        make_plan("x", found.graph, 64, Wishes(ctx=64), [device])
+
+
 def test_every_backend_is_listed_with_a_priority_below_or_above_zero() -> None:
     facts = {entry.name: entry.facts for entry in plugins.entries("backends")}
     assert facts["reference"]["priority"] < 0

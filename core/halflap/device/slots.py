@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +27,19 @@ class SlotRows:
         self.values[slot] = values.reshape(-1)
 
 
+class SlotAccess(dict[str, list[Any]]):
+    """Export and import for a state that is a mapping: group -> its layers in order."""
+
+    def export_slot(self, group: str, layer: int, slot: int) -> F32:
+        values: F32 = self[group][layer].read(slot)
+        return values
+
+    def import_slot(self, group: str, layer: int, slot: int, values: F32) -> None:
+        self[group][layer].write(slot, values)
+
+
 def slot_layers(group: StateGroup, limits: Limits) -> list[SlotRows]:
-    """The pool of a slots group: its layers in order."""
+    """The pool of a slots group: its layers in order. Empty for a blocks group."""
+    if group.kind != "slots":
+        return []
     return [SlotRows(limits.slots[group.name], layer.k) for layer in group.layers]

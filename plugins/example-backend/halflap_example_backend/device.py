@@ -6,7 +6,7 @@ from halflap import plugins
 from halflap.device.checks import check_graph, check_inputs, check_step, check_weight, refusal
 from halflap.device.interface import DeviceInfo, MemoryReport
 from halflap.device.sizes import check_room, elements, host_memory, state_bytes, weight_bytes
-from halflap.device.slots import slot_layers
+from halflap.device.slots import SlotAccess, slot_layers
 from halflap.graph import ops
 from halflap.graph.ir import BLOCK_TOKENS
 
@@ -42,7 +42,7 @@ class Device:
 
     def state(self, groups, limits):
         check_room(state_bytes(groups, limits, BYTES, NAME), NAME)
-        return State({g.name: slot_layers(g, limits) if g.kind == "slots" else block_layers(g, limits) for g in groups})
+        return State({g.name: slot_layers(g, limits) or [Rows(g, w, limits) for w in g.layers] for g in groups})
 
     def compile(self, graph, weights, state, limits):
         check_graph(graph, plugins.names("weight_types"), NAME)
@@ -76,7 +76,8 @@ class Weights(dict):  # name -> Packed
 class Rows:
     """K and V of one layer of a state group: two arrays (blocks, 32, width)."""
 
-    def __init__(self, width, blocks, limits):
+    def __init__(self, group, width, limits):
+        blocks = limits.blocks[group.name]
         widths = zip((width.k, width.v), limits.kv_types, strict=True)
         self.parts = [np.zeros((blocks, BLOCK_TOKENS, n), f"f{BYTES[kind]}") for n, kind in widths]
 
@@ -88,11 +89,7 @@ class Rows:
         return [p[blocks].reshape(len(blocks) * BLOCK_TOKENS, -1).astype("f4") for p in self.parts]
 
 
-def block_layers(group, limits):
-    return [Rows(width, limits.blocks[group.name], limits) for width in group.layers]
-
-
-class State(dict):  # group -> Rows, or of a slots group SlotRows, of each layer
+class State(SlotAccess):  # group -> Rows of each layer; of a slots group SlotRows
     close = dict.clear
 
     def export_block(self, group, layer, block):
@@ -101,12 +98,6 @@ class State(dict):  # group -> Rows, or of a slots group SlotRows, of each layer
     def import_block(self, group, layer, block, rows):
         k, v = self[group][layer].parts
         k[block], v[block] = np.split(rows, [k.shape[-1]], axis=1)
-
-    def export_slot(self, group, layer, slot):
-        return self[group][layer].read(slot)
-
-    def import_slot(self, group, layer, slot, values):
-        self[group][layer].write(slot, values)
 
 
 class Executable:

@@ -71,7 +71,9 @@ def test_the_numpy_backend_is_small_and_imports_no_definitions() -> None:
     assert "device.reference" not in source
 
 
-@pytest.mark.parametrize("family", ["op", "weight", "model", "invariance", "memory", "order", "errors", "lifetime"])
+@pytest.mark.parametrize(
+    "family", ["op", "weight", "model", "invariance", "memory", "order", "slots", "errors", "lifetime"]
+)
 def test_the_numpy_backend_passes(example: Any, family: str) -> None:
     found = [run(case, example) for case in cases(example.info, f"{family}/*")]
     assert found

@@ -1,4 +1,4 @@
-"""Cases of the ops of encoders, and of what images ask of decoders: rows given instead of ids, spans that look ahead."""
+"""Cases of the ops of encoders, and of what images ask of decoders: rows instead of ids, spans that look ahead."""
 
 from __future__ import annotations
 
