@@ -127,15 +127,18 @@ def _plugin_weight_types() -> dict[int, Any]:
     return {entry.facts["gguf"]: entry.resolve() for entry in added if "gguf" in entry.facts}
 
 
-def open_architecture(file: ModelFile) -> Architecture:
+def open_architecture(file: ModelFile, given_width: int = 0) -> Architecture:
     """The graph of an open file.
+
+    Args:
+        given_width: elements of the rows that a projector makes of images; 0: text only.
 
     Raises:
         UnsupportedModelError: its architecture, or the type of a weight that the graph needs.
         ModelFormatError: metadata or tensors that do not make a model.
     """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    architecture = architectures.load(file.architecture, file.metadata, tensors)
+    architecture = architectures.load(file.architecture, file.metadata, tensors, given_width)
     for name in architecture.graph.weights():
         file.weight_type(name)
     return architecture

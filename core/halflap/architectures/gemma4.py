@@ -175,7 +175,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             states.append(states[a.written_by])
         h = g.attention(
             q, k, v, heads=c.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, v_head_dim=a.v_head_dim, scale=c.scale,
-            window=a.window, **states[i],
+            window=a.window, spans=a.window > 0, **states[i],
         )  # fmt: skip
         h = g.linear(h, g.weight(b + "attn_output.weight"))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps))

@@ -12,6 +12,7 @@ from halflap.architectures.keys import Keys, Shape
 from halflap.errors import ModelFormatError, NotRegisteredError, UnsupportedModelError
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph
+from halflap.graph.passes import accept_images
 from halflap.graph.verify import verify
 
 
@@ -34,11 +35,14 @@ class Architecture:
     layers: int
 
 
-def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]) -> Architecture:
+def load(
+    name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]], given_width: int = 0
+) -> Architecture:
     """Build the graph of `general.architecture` = name.
 
     Args:
         tensors: name -> (dtype, shape) of every tensor of the file.
+        given_width: elements of the rows that a projector makes of images; 0: text only.
 
     Raises:
         UnsupportedModelError: no plugin knows the architecture.
@@ -52,7 +56,10 @@ def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str
         ) from None
     config = module.Config.read(Keys(name, metadata, tensors))
     _check_shapes(dict(module.weights(config)), tensors)
-    graph = module.build(config, GraphBuilder(name, tensors))
+    graph = module.build(config, GraphBuilder(name, tensors, given_width))
+    if given_width:
+        blank = metadata.get("tokenizer.ggml.padding_token_id", 0)
+        graph = accept_images(graph, given_width, blank if isinstance(blank, int) else 0)
     verify(graph)
     return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
 

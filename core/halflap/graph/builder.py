@@ -18,10 +18,11 @@ class GraphBuilder:
     Args:
         name: the architecture's name.
         weights: the file's tensors, name -> (dtype, shape).
+        given_width: elements of the rows that stand in for token ids where an image is; 0: text only.
     """
 
-    def __init__(self, name: str, weights: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        self.name = name
+    def __init__(self, name: str, weights: Mapping[str, tuple[str, tuple[int, ...]]], given_width: int = 0) -> None:
+        self.name, self._given_width = name, given_width
         self._file = weights
         self._values: dict[str, Value] = {}
         self._segments: list[Segment] = []
@@ -32,6 +33,12 @@ class GraphBuilder:
 
     def input(self, name: str, dtype: str, *shape: Dim) -> Value:
         return self._add(Value(name, dtype, shape, "input"))
+
+    def given_rows(self) -> Value | None:
+        """The input `embeds` (T, given_width), for models that read more of it than the embedding; None: text only."""
+        if not self._given_width:
+            return None
+        return self._values.get("embeds") or self.input("embeds", "f32", "T", self._given_width)
 
     def weight(self, name: str) -> Value:
         """A tensor of the file.

@@ -76,6 +76,42 @@ def rotate_kv(graph: Graph) -> Graph:
     return evolve(graph, values=values, segments=tuple(segments))
 
 
+def accept_images(graph: Graph, width: int, blank: int) -> Graph:
+    """The same graph with an input `embeds` (T, width), whose row j is taken for a token id of -1-j.
+
+    What scales the embedding scales the table's rows only. A second table that reads the ids gives row `blank` there.
+    """
+    values = dict(graph.values)
+    values.setdefault("embeds", Value("embeds", "f32", ("T", width), "input"))
+    users: dict[str, list[Node]] = {}
+    for node in graph.nodes():
+        for name in node.inputs:
+            users.setdefault(name, []).append(node)
+    segments = []
+    for segment in graph.segments:
+        nodes: list[Node] = []
+        dropped: set[str] = set()
+        for node in segment.nodes:
+            if node.outputs[0] in dropped:
+                continue
+            if node.op != "embed" or node.inputs[0] != "ids" or node.inputs[2]:
+                nodes.append(node)
+            elif node.inputs[1] != "token_embd.weight":
+                nodes.append(evolve(node, attributes={**node.attributes, "blank": blank}))
+            else:
+                follower = users[node.outputs[0]][0]
+                alone = len(users[node.outputs[0]]) == 1 and follower.op == "scale" and follower in segment.nodes
+                given = {**node.attributes, "scale": follower.attributes["factor"]} if alone else node.attributes
+                result = follower.outputs if alone else node.outputs
+                if alone:
+                    dropped.add(follower.outputs[0])
+                    del values[node.outputs[0]]
+                inputs = (*node.inputs[:2], "embeds")
+                nodes.append(evolve(node, inputs=inputs, outputs=result, attributes=given))
+        segments.append(evolve(segment, nodes=tuple(nodes)))
+    return evolve(graph, values=values, segments=tuple(segments))
+
+
 def _rotated(node: Node, values: dict[str, Value]) -> list[Node]:
     def rotation(name: str, result: str, dim: int) -> Node:
         return Node("hadamard", 1, (name,), (result,), {"block": dim & -dim})
