@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from halflap import loading
+from halflap.architectures.changes import Changes
 from halflap.device.opening import open_devices
 from halflap.engine.engine import Engine
 from halflap.engine.given import Given, Images
@@ -36,7 +37,7 @@ def logits(shared: Path, case: str, device: str, tokens: int) -> tuple[np.ndarra
     grid, whole, axes = CASES[case]
     images = Images((Given(ids.index(image), answers["embd_hf"], grid),), whole, axes)
     with loading.open_model(shared / "oracle" / "families" / f"mm-{case}-text.gguf") as file:
-        architecture = loading.open_architecture(file, answers["embd_hf"].shape[1])
+        architecture = loading.open_architecture(file, Changes(given_width=answers["embd_hf"].shape[1]))
         devices = open_devices([device])
         wishes = Wishes(devices=(device,), kv_type=("f32", "f32"), ctx=64)
         plan = make_plan(case, architecture.graph, architecture.context, wishes, devices)

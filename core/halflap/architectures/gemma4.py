@@ -52,7 +52,7 @@ class Config:
             width=keys.integer("embedding_length", least=1),
             ffn=keys.integers("feed_forward_length", layers, least=1),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
             layer_input=layer_input,
             layer_vocab=keys.rows("per_layer_token_embd.weight") if layer_input else 0,

@@ -24,6 +24,7 @@ class Keys:
         self, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]
     ) -> None:
         self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
+        self.asked: set[str] = set()
 
     def has(self, key: str) -> bool:
         return f"{self.architecture}.{key}" in self.metadata
@@ -81,6 +82,11 @@ class Keys:
             raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
         return tuple(i % value != value - 1 for i in range(layers))
 
+    def experts_used(self) -> int:
+        """Experts of each token, at least one of those there are; 0 where there are none."""
+        count = self.integer("expert_count", 0)
+        return self.integer("expert_used_count", least=1, most=count) if count else 0
+
     def gating(self, default: str) -> str:
         """How router logits become scores, by the file's number; see the op `route`."""
         known = {1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
@@ -114,6 +120,7 @@ class Keys:
 
     def _get(self, key: str, default: Any) -> Any:
         full = f"{self.architecture}.{key}"
+        self.asked.add(key)
         value = self.metadata.get(full, default)
         if value is REQUIRED:
             raise ModelFormatError("metadata", got=f"no key {full!r}", want="it to be present", field=full)
