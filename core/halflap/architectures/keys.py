@@ -61,6 +61,17 @@ class Keys:
             raise self._wrong(key, value, "a number above 0")
         return value
 
+    def shared_number(self, key: str, layer: int) -> float:
+        """A number for one layer under a key that carries no architecture's name, such as `xielu.beta`."""
+        value: Any = self.metadata.get(key)
+        value = value.tolist() if hasattr(value, "tolist") else value
+        found = value[layer] if isinstance(value, list) and layer < len(value) else value
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            raise ModelFormatError(
+                f"metadata {key!r}", got=f"{value!r:.80}", want="a finite number per layer", field=key
+            )
+        return float(found)
+
     def text(self, key: str, default: str) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):

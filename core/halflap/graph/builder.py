@@ -30,6 +30,7 @@ class GraphBuilder:
         self._segment = ""
         self._groups: dict[str, StateGroup] = {}
         self._outputs: list[str] = []
+        self._public: dict[str, str] = {}  # old name -> the one that `output` gave
 
     def input(self, name: str, dtype: str, *shape: Dim) -> Value:
         return self._add(Value(name, dtype, shape, "input"))
@@ -81,6 +82,7 @@ class GraphBuilder:
             for key, v in self._values.items()
         }
         self._outputs.append(name)
+        self._public[value.name] = name
 
     def finish(self) -> Graph:
         self._close_segment()
@@ -106,7 +108,7 @@ class GraphBuilder:
             self._add(Value(f"{self._segment}.{spec.name}_{len(self._nodes)}{chr(97 + i) if i else ''}", dtype, shape))
             for i, (dtype, shape) in enumerate(spec.rule(padded, complete))
         ]
-        names = tuple(value.name if value else "" for value in padded)
+        names = tuple(self._public.get(value.name, value.name) if value else "" for value in padded)
         self._nodes.append(Node(spec.name, spec.version, names, tuple(r.name for r in results), complete))
         return results[0] if len(results) == 1 else tuple(results)
 
