@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -62,7 +62,7 @@ def load(
     keys = Keys(name, changes.metadata(metadata), tensors)
     config = module.Config.read(keys)
     changes.check(keys, metadata)
-    _check_shapes(dict(module.weights(config)), tensors)
+    check_shapes(module.weights(config), tensors)
     graph = module.build(config, GraphBuilder(name, tensors, changes.given_width))
     if changes.given_width:
         blank = metadata.get("tokenizer.ggml.padding_token_id", 0)
@@ -73,8 +73,13 @@ def load(
     return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
 
 
-def _check_shapes(wanted: Mapping[str, Shape], tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    for marked, shape in wanted.items():
+def check_shapes(wanted: Iterable[tuple[str, Shape]], tensors: Mapping[str, tuple[str, Shape]]) -> None:
+    """Every tensor is there in its shape; a name that ends in "?" may be absent.
+
+    Raises:
+        ModelFormatError: at the first that is not, so that a file that claims a billion layers ends at one it lacks.
+    """
+    for marked, shape in wanted:
         name = marked.removesuffix("?")
         if name not in tensors:
             if marked != name:
