@@ -147,9 +147,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         else:
             q = g.linear(h, g.weight(b + "attn_q.weight"))
         kv = g.linear(h, g.weight(b + "attn_kv_a_mqa.weight"))
-        latent = g.columns(kv, start=0, width=c.kv_rank)
+        latent, key = g.split(kv, sizes=(c.kv_rank, c.rotated_dim))
         latent = g.rms_norm(latent, g.weight(b + "attn_kv_a_norm.weight"), eps=c.eps)
-        key = g.columns(kv, start=c.kv_rank, width=c.rotated_dim)
         q = g.rope(q, head_dim=c.plain_dim + c.rotated_dim, offset=c.plain_dim, **rope)
         if c.query_growth:
             q = g.position_scale(q, beta=c.query_growth, period=c.query_period)

@@ -144,7 +144,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         own = g.scale(g.embed(ids, g.weight("per_layer_token_embd.weight")), factor=c.layer_input**0.5)
         mixed = g.scale(g.linear(x, g.weight("per_layer_model_proj.weight")), factor=c.width**-0.5)
         mixed = g.rms_norm(mixed, g.weight("per_layer_proj_norm.weight"), eps=c.eps, groups=c.layers)
-        layer_inputs = g.scale(g.add(mixed, own), factor=2**-0.5)
+        mixed = g.scale(g.add(mixed, own), factor=2**-0.5)
+        layer_inputs = g.split(mixed, sizes=(c.layer_input,) * c.layers) if c.layers > 1 else (mixed,)
     states = []
     together = min((a.written_by for i, a in enumerate(c.attention) if a.written_by != i), default=c.layers)
     for i, a in enumerate(c.attention):
@@ -189,9 +190,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             h = g.add(g.rms_norm(h, g.weight(b + "post_ffw_norm_1.weight"), eps=c.eps), _experts(c, g, x, b))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_ffw_norm.weight"), eps=c.eps))
         if c.layer_input:
-            layer_input = g.columns(layer_inputs, start=i * c.layer_input, width=c.layer_input)
-            if i == c.layers - 1:
-                layer_input = g.take(layer_input, rows)
+            layer_input = layer_inputs[i] if i < c.layers - 1 else g.take(layer_inputs[i], rows)
             gate = g.linear(x, g.weight(b + "inp_gate.weight"))
             h = g.linear(g.glu(gate, layer_input, activation="gelu_tanh"), g.weight(b + "proj.weight"))
             x = g.add(x, g.rms_norm(h, g.weight(b + "post_norm.weight"), eps=c.eps))

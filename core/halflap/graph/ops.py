@@ -164,14 +164,6 @@ def _layer_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -
     return [("f32", x.shape)]
 
 
-def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    (x,), start, width = inputs, attributes["start"], attributes["width"]
-    assert x is not None
-    if not isinstance(x.shape[-1], int) or start < 0 or width < 1 or start + width > x.shape[-1]:
-        raise mismatch("columns", f"columns {start} to {start + width} of {shown(x)}", "columns that it has")
-    return [(x.dtype, (*x.shape[:-1], width))]
-
-
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
     x, *factors = inputs
     assert x is not None
@@ -296,7 +288,6 @@ TABLE = (
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
-    Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
         ("x", "factors?", "long_factors?"),

@@ -84,11 +84,6 @@ def layer_norm(x: F32, weight: F32 | None, bias: F32 | None, *, eps: float, grou
     return np.asarray(y.reshape(x.shape))
 
 
-def columns(x: F32, *, start: int, width: int) -> F32:
-    """Some neighbouring columns."""
-    return x[..., start : start + width]
-
-
 def rope(
     context: Context,
     x: F32,

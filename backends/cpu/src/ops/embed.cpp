@@ -1,4 +1,4 @@
-// embed, add_positions and take: rows chosen by number; columns: neighbouring ones of each row.
+// embed, add_positions and take: rows chosen by number.
 #include <cstring>
 
 #include "ops.h"
@@ -63,17 +63,6 @@ struct Take : Call {
     check_ids("row to take", row, run.rows(rows), run.rows(x));
     for (int64_t r = 0; r < run.rows(rows); r++)
       memcpy(run.bytes(y) + r * wide * 4, run.bytes(x) + row[r] * wide * 4, static_cast<size_t>(wide) * 4);
-  }
-};
-
-struct Columns : Call {
-  int x, y;
-  int64_t start, from_wide, wide;
-
-  void run(const Run &run) const override {
-    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
-      memcpy(run.floats(y) + t * wide, run.floats(x) + t * from_wide + start, static_cast<size_t>(wide) * 4);
-    });
   }
 };
 
@@ -156,27 +145,6 @@ void bind_add_positions(const Graph &graph, const Node &node, Plan *plan) {
   call->wide = table.dims[1];
   if (!plan) return;
   plan->need_worker(call->wide * 4);
-  const int from = call->x, to = call->y;
-  plan->add(std::move(call), {from}, {to});
-}
-
-void bind_columns(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 1, 1, 1);
-  auto call = std::make_unique<Columns>();
-  call->start = in.integer("start");
-  call->wide = in.integer("width");
-  in.no_more();
-  call->x = in.input(0);
-  call->y = in.output();
-  in.want_activation(call->x);
-  in.want_activation(call->y);
-  const Value &x = in.value(call->x), &y = in.value(call->y);
-  call->from_wide = width(x);
-  in.want(x.dims.size() == 2 && y.dims.size() == 2 && x.dims[0] == y.dims[0], "rows", y.dims[0], x.dims[0]);
-  in.want(call->wide > 0 && width(y) == call->wide, "width of the result", width(y), call->wide);
-  in.want(call->start >= 0 && call->start <= call->from_wide - call->wide, "start", call->start,
-          call->from_wide - call->wide);
-  if (!plan) return;
   const int from = call->x, to = call->y;
   plan->add(std::move(call), {from}, {to});
 }
