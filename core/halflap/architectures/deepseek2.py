@@ -65,7 +65,7 @@ class Config:
             ffn=keys.integer("feed_forward_length", least=1),
             dense_layers=keys.integer("leading_dense_block_count", 0),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
             gate_apart=not any(name.endswith("ffn_gate_up_exps.weight") for name in keys.tensors),
             shared_ffn=keys.integer("expert_feed_forward_length", 0) * keys.integer("expert_shared_count", 0),
@@ -147,9 +147,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         else:
             q = g.linear(h, g.weight(b + "attn_q.weight"))
         kv = g.linear(h, g.weight(b + "attn_kv_a_mqa.weight"))
-        latent = g.columns(kv, start=0, width=c.kv_rank)
+        latent, key = g.split(kv, sizes=(c.kv_rank, c.rotated_dim))
         latent = g.rms_norm(latent, g.weight(b + "attn_kv_a_norm.weight"), eps=c.eps)
-        key = g.columns(kv, start=c.kv_rank, width=c.rotated_dim)
         q = g.rope(q, head_dim=c.plain_dim + c.rotated_dim, offset=c.plain_dim, **rope)
         if c.query_growth:
             q = g.position_scale(q, beta=c.query_growth, period=c.query_period)

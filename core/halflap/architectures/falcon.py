@@ -77,9 +77,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         if (weight := g.optional(b + "attn_norm_2.weight")) is not None:
             h = g.layer_norm(x, weight, g.weight(b + "attn_norm_2.bias"), eps=c.eps)
         qkv = g.linear(h, g.weight(b + "attn_qkv.weight"))
-        q = g.columns(qkv, start=0, width=q_width)
-        k = g.columns(qkv, start=q_width, width=k_width)
-        v = g.columns(qkv, start=q_width + k_width, width=v_width)
+        q, k, v = g.split(qkv, sizes=(q_width, k_width, v_width))
         q = g.rope(q, **rope)
         k = g.rope(k, **rope)
         state = g.state_layer("kv", c.kv_heads * c.head_dim, c.kv_heads * c.v_head_dim)

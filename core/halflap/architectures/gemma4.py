@@ -52,7 +52,7 @@ class Config:
             width=keys.integer("embedding_length", least=1),
             ffn=keys.integers("feed_forward_length", layers, least=1),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
             layer_input=layer_input,
             layer_vocab=keys.rows("per_layer_token_embd.weight") if layer_input else 0,
@@ -144,7 +144,8 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         own = g.scale(g.embed(ids, g.weight("per_layer_token_embd.weight")), factor=c.layer_input**0.5)
         mixed = g.scale(g.linear(x, g.weight("per_layer_model_proj.weight")), factor=c.width**-0.5)
         mixed = g.rms_norm(mixed, g.weight("per_layer_proj_norm.weight"), eps=c.eps, groups=c.layers)
-        layer_inputs = g.scale(g.add(mixed, own), factor=2**-0.5)
+        mixed = g.scale(g.add(mixed, own), factor=2**-0.5)
+        layer_inputs = g.split(mixed, sizes=(c.layer_input,) * c.layers) if c.layers > 1 else (mixed,)
     states = []
     together = min((a.written_by for i, a in enumerate(c.attention) if a.written_by != i), default=c.layers)
     for i, a in enumerate(c.attention):
@@ -175,7 +176,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             states.append(states[a.written_by])
         h = g.attention(
             q, k, v, heads=c.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, v_head_dim=a.v_head_dim, scale=c.scale,
-            window=a.window, **states[i],
+            window=a.window, spans=a.window > 0, **states[i],
         )  # fmt: skip
         h = g.linear(h, g.weight(b + "attn_output.weight"))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps))
@@ -189,9 +190,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             h = g.add(g.rms_norm(h, g.weight(b + "post_ffw_norm_1.weight"), eps=c.eps), _experts(c, g, x, b))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_ffw_norm.weight"), eps=c.eps))
         if c.layer_input:
-            layer_input = g.columns(layer_inputs, start=i * c.layer_input, width=c.layer_input)
-            if i == c.layers - 1:
-                layer_input = g.take(layer_input, rows)
+            layer_input = layer_inputs[i] if i < c.layers - 1 else g.take(layer_inputs[i], rows)
             gate = g.linear(x, g.weight(b + "inp_gate.weight"))
             h = g.linear(g.glu(gate, layer_input, activation="gelu_tanh"), g.weight(b + "proj.weight"))
             x = g.add(x, g.rms_norm(h, g.weight(b + "post_norm.weight"), eps=c.eps))

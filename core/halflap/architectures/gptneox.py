@@ -78,9 +78,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         b = f"blk.{i}."
         h = g.layer_norm(x, g.weight(b + "attn_norm.weight"), g.weight(b + "attn_norm.bias"), eps=c.eps)
         qkv = g.linear(h, g.weight(b + "attn_qkv.weight"), g.optional(b + "attn_qkv.bias"))
-        q = g.columns(qkv, start=0, width=q_width)
-        k = g.columns(qkv, start=q_width, width=k_width)
-        v = g.columns(qkv, start=q_width + k_width, width=v_width)
+        q, k, v = g.split(qkv, sizes=(q_width, k_width, v_width))
         q = g.rope(q, **rope)
         k = g.rope(k, **rope)
         state = g.state_layer("kv", c.kv_heads * c.head_dim, c.kv_heads * c.v_head_dim)

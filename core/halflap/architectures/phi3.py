@@ -78,9 +78,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         b = f"blk.{i}."
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
         qkv = g.linear(h, g.weight(b + "attn_qkv.weight"))
-        q = g.columns(qkv, start=0, width=q_width)
-        k = g.columns(qkv, start=q_width, width=k_width)
-        v = g.columns(qkv, start=q_width + k_width, width=v_width)
+        q, k, v = g.split(qkv, sizes=(q_width, k_width, v_width))
         q = g.rope(q, short, long, long_from=c.long_from, **rope)
         k = g.rope(k, short, long, long_from=c.long_from, **rope)
         state = g.state_layer(group, k_width, v_width, window)

@@ -110,6 +110,8 @@ def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     width = table.shape[1] if table is not None else attributes["width"]
     if not isinstance(width, int) or width < 1:
         raise mismatch("embed", f"width {width}", "at least 1")
+    if attributes["blank"] >= 0 and (table is None or embeds is not None or attributes["blank"] >= table.shape[0]):
+        raise mismatch("embed", f"blank {attributes['blank']}", "a row of the table, and no embeds")
     if embeds is not None and (not isinstance(given, int) or column < 0 or column + width > given):
         raise mismatch("embed", f"{shown(embeds)} from column {column}", f"{width} columns")
     return [("f32", (*ids.shape, width))]
@@ -160,14 +162,6 @@ def _layer_norm(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -
         if value is not None and value.shape not in ((width,), (groups, width)):
             raise mismatch("layer_norm", shown(value), f"shape [{width}], or [{groups}, {width}]")
     return [("f32", x.shape)]
-
-
-def _columns(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    (x,), start, width = inputs, attributes["start"], attributes["width"]
-    assert x is not None
-    if not isinstance(x.shape[-1], int) or start < 0 or width < 1 or start + width > x.shape[-1]:
-        raise mismatch("columns", f"columns {start} to {start + width} of {shown(x)}", "columns that it has")
-    return [(x.dtype, (*x.shape[:-1], width))]
 
 
 def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -288,13 +282,12 @@ def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[
 
 TABLE = (
     # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
-    # table, token ids read as zeros and `width` says how many.
-    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0}),
+    # table, token ids read as zeros and `width` says how many; without embeds, ids below 0 read row `blank`, if any.
+    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0, "blank": -1}),
     Op("add_positions", ("x", "table"), _add_positions, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
-    Op("columns", ("x",), _columns, {"start": REQUIRED, "width": REQUIRED}),
     Op(
         "rope",
         ("x", "factors?", "long_factors?"),

@@ -44,8 +44,11 @@ class Context(Protocol):
         """StateRows of a blocks group, SlotRows of a slots group."""
 
 
-def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int) -> F32:
-    rows = np.zeros((len(ids), width), np.float32) if table is None else table[np.maximum(ids, 0)] * np.float32(scale)
+def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int, blank: int) -> F32:
+    if table is None:
+        rows = np.zeros((len(ids), width), np.float32)
+    else:
+        rows = np.asarray(table[np.where(ids < 0, max(blank, 0), ids)] * np.float32(scale))
     if embeds is not None:
         given = ids < 0
         rows[given] = embeds[-1 - ids[given], column : column + rows.shape[1]]
@@ -79,11 +82,6 @@ def layer_norm(x: F32, weight: F32 | None, bias: F32 | None, *, eps: float, grou
     y = (centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + eps)).astype(np.float32)
     y = y * (np.float32(1) if weight is None else weight) + (np.float32(0) if bias is None else bias)
     return np.asarray(y.reshape(x.shape))
-
-
-def columns(x: F32, *, start: int, width: int) -> F32:
-    """Some neighbouring columns."""
-    return x[..., start : start + width]
 
 
 def rope(

@@ -56,14 +56,14 @@ class Device:
 
 
 class Packed:
-    """One tensor as it lies in the file; `rows` decodes some of its first axis to f32."""
+    """One tensor as it lies in the file; an index of its first axis decodes those rows to f32."""
 
     def __init__(self, weight):
         check_weight(weight, NAME)
         self.shape, self.kind = weight.shape, plugins.get("weight_types", weight.dtype)
         self.data = weight.data.reshape(self.shape[0], -1)
 
-    def rows(self, which=slice(None)):
+    def __getitem__(self, which):
         chosen = np.ascontiguousarray(self.data[which])
         values = self.kind.dequantize(chosen.reshape(-1, self.kind.nbytes))
         return values.reshape(*chosen.shape[:-1], *self.shape[1:])
@@ -101,7 +101,7 @@ class State(SlotAccess):  # group -> Rows of each layer; of a slots group SlotRo
 
 
 class Executable:
-    """Walks the graph; an op that is not in OWN is called by its definition, with self as its context."""
+    """Walks the graph; every op but `linear` is called by its definition, with self as its context."""
 
     def __init__(self, graph, weights, state, limits):
         self.graph, self.weights, self.state, self.limits = graph, weights, state, limits
@@ -119,11 +119,11 @@ class Executable:
         values = {"": None, "ids": begun.ids, "rows": begun.rows, **inputs, **self.weights}
         for node in self.graph.nodes():
             given, op = [values[name] for name in node.inputs], ops.find(node.op)
-            own = OWN.get(node.op)
-            if own is not None:
-                result = own(*given)
+            if node.op == "linear":
+                result = linear(*given)
             else:
-                given = [value.rows() if isinstance(value, Packed) else value for value in given]
+                if node.op != "embed":  # which asks its table for few rows
+                    given = [value[:] if isinstance(value, Packed) else value for value in given]
                 result = op.meaning()(*([self] if op.context else []), *given, **node.attributes)
             values.update(zip(node.outputs, result if len(node.outputs) > 1 else [result], strict=True))
         return Fence({name: values[name] for name in fetch})
@@ -135,11 +135,8 @@ class Executable:
 def linear(x, weight, bias):
     y = np.empty((*x.shape[:-1], weight.shape[0]), np.float32)
     for first in range(0, weight.shape[0], ROWS):
-        y[..., first : first + ROWS] = x @ weight.rows(slice(first, first + ROWS)).T
-    return y if bias is None else y + bias.rows()
-
-
-OWN = {"linear": linear, "embed": lambda ids, table: table.rows(ids)}
+        y[..., first : first + ROWS] = x @ weight[first : first + ROWS].T
+    return y if bias is None else y + bias[:]
 
 
 class Fence(dict):  # the fetched values; done from the start, for `run` computes

@@ -16,8 +16,10 @@ from halflap.device.native import NativeStep, new_error, string
 from halflap.errors import DeviceError, DeviceMemoryError, ModelClosedError, UnsupportedOpError
 from halflap.graph.ir import Graph, Node, Segment
 from halflap.graph.step import Copy, GroupStep, Limits
+from halflap.testing.families.encoder_cases import encoder_cases
 from halflap.testing.families.op import one_op
 from halflap.testing.families.op_cases import op_cases
+from halflap.testing.families.recurrent_cases import recurrent_cases
 from halflap.testing.rig import Rig, limits_for
 from tests.any_device.cpu.kit import Machine, builder, random_weight, simple_step
 from tests.any_device.cpu.test_row_invariance import small_model
@@ -214,11 +216,11 @@ def test_a_graph_with_wild_indices_is_refused(cpu: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "op", ["attention", "columns", "glu", "latent_attention", "layer_norm", "moe", "rope", "route"]
+    "op", ["attention", "glu", "latent_attention", "layer_norm", "moe", "rope", "route", "self_attention", "split"]
 )
 def test_wild_attributes_and_missing_inputs_are_refused_or_compiled(cpu: Any, op: str) -> None:
     rng, refused = np.random.default_rng(0), 0
-    for case in [case for case in op_cases() if case.facts["op"] == op][:12]:
+    for case in [case for case in (*op_cases(), *encoder_cases(), *recurrent_cases()) if case.facts["op"] == op][:12]:
         graph, weights = one_op(case.facts, rng)
         node = next(n for n in graph.nodes() if n.op == op)
         changes: list[Node] = [

@@ -23,7 +23,6 @@ void bind_linear(const Graph &, const Node &, Plan *);
 void bind_rms_norm(const Graph &, const Node &, Plan *);
 void bind_layer_norm(const Graph &, const Node &, Plan *);
 void bind_add_positions(const Graph &, const Node &, Plan *);
-void bind_columns(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
 void bind_self_attention(const Graph &, const Node &, Plan *);

@@ -57,8 +57,6 @@ def _elementwise() -> Iterator[Case]:
         gated: dict[str, Any] = {"activation": activation, "limit": limit}
         yield case("glu", f"{activation}-limit-{limit}", row("gate", 67), row("up", 67), attributes=gated)
         yield case("glu", f"{activation}-limit-{limit}-in-one", row("gate", 66), None, attributes=gated, chunks=((3,),))
-    for start, width in ((0, 1), (7, 33), (62, 5)):
-        yield case("columns", f"{start}-to-{start + width}", row("x", 67), attributes={"start": start, "width": width})
     yield case("scale", "by-0.37", row("x", 35), attributes={"factor": 0.37})
     yield case("softcap", "at-1.5", row("x", 35), attributes={"cap": 1.5})
     yield case("softcap", "at-30", row("x", 35), attributes={"cap": 30.0})
