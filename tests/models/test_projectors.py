@@ -277,3 +277,33 @@ def test_pixels_that_do_not_fit_are_a_request_error(shared: Path) -> None:
             with pytest.raises(InvalidRequestError):
                 projector.encode([given])
         projector.close()
+
+
+def test_gemma_4_keeps_to_the_bounds_of_its_file(shared: Path, tmp_path: Path, device: Device) -> None:
+    """Wide ones change nothing; narrow ones hold every matrix's inputs and results."""
+    source = shared / "oracle" / "families" / "mm-gemma4v.gguf"
+    answers = np.load(source.with_suffix(".npz"))
+    with loading.open_model(source) as file:
+        metadata, tensors = dict(file.metadata), {name: file.dequantize(name) for name in file.tensors}
+    rows = []
+    for bound in (1e30, 0.5):
+        for name in [n for n in tensors if n.startswith("v.blk.") and tensors[n].ndim == 2]:
+            for side, sign in (("min", -1), ("max", 1)):
+                for place in ("input", "output"):
+                    key = f"{name.removesuffix('weight')}{place}_{side}"
+                    tensors[key] = np.full(1, sign * bound, np.float32)
+        write(tmp_path / "bounds.gguf", metadata, tensors)
+        with loading.open_model(tmp_path / "bounds.gguf") as file:
+            found = read(file, 64)
+            assert sum(node.op == "clamp" for node in found.graph.nodes()) == 2 * 7 * 3
+            for where in (device, ReferenceDevice()):
+                projector = Projector(found, where)
+                rows.append(projector.encode([answers["pixels"]])[0].rows)
+                projector.close()
+    del tensors["v.blk.1.ffn_up.input_min"]
+    with pytest.raises(ModelFormatError, match=r"v\.blk\.1\.ffn_up\.input_min"):
+        opened(tmp_path, metadata, tensors, width=64)
+    wanted = answers["embd_hf"]
+    assert np.abs(rows[0] - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert np.abs(rows[2] - wanted).max() > 1e-2 * np.abs(wanted).max()
+    assert np.abs(rows[2] - rows[3]).max() < 1e-5 * np.abs(wanted).max()

@@ -37,7 +37,17 @@ def _fewer_rows(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -
     return [("f32", ("R", width * attributes["count"] if "interleaved" in attributes else width))]
 
 
+def _clamp(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, *bounds = inputs
+    assert x is not None
+    for value in bounds:
+        if value is None or value.shape != (1,):
+            raise mismatch("clamp", shown(value), "a bound of shape [1]")
+    return [("f32", x.shape)]
+
+
 TABLE = (
+    Op("clamp", ("x", "low", "high"), _clamp, definition="halflap.graph.encoder_reference:clamp"),
     Op(
         "self_attention",
         ("q", "k", "v"),

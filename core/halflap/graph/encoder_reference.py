@@ -37,6 +37,11 @@ def self_attention(
     return out
 
 
+def clamp(x: F32, low: F32, high: F32) -> F32:
+    """At least `low`, then at most `high`."""
+    return np.asarray(np.minimum(np.maximum(x, low), high))
+
+
 def mean_rows(x: F32, *, count: int) -> F32:
     """The mean of each `count` rows that follow each other."""
     return np.asarray(x.reshape(-1, count, x.shape[1]).mean(axis=1))

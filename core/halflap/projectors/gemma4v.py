@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from halflap.architectures.keys import Shape
 from halflap.errors import InvalidRequestError, ModelFormatError
 from halflap.graph.builder import GraphBuilder
-from halflap.graph.ir import Graph
+from halflap.graph.ir import Graph, Value
 from halflap.projectors.keys import VisionKeys
 from halflap.projectors.patches import F32, Arranged, cells
 
@@ -50,7 +50,6 @@ class Config:
                 "tensor 'v.blk.0.attn_q_norm.weight'", got=head_dim, want="a multiple of 4 elements",
                 field="v.blk.0.attn_q_norm.weight",
             )  # fmt: skip
-        keys.without((".input_min", ".input_max", ".output_min", ".output_max"), "clipped linear layers")
         return cls(
             layers=keys.integer("block_count", least=1, most=1 << 12),
             width=keys.integer("embedding_length", least=1),
@@ -95,6 +94,8 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             ("ffn_down", c.width, c.ffn),
         ):
             yield f"{b}{name}.weight", (rows, columns)
+            for bound in ("input_min", "input_max", "output_min", "output_max"):
+                yield f"{b}{name}.{bound}?", (1,)
         yield b + "out_scale.weight?", (1,)
     yield "v.std_bias?", (c.width,)
     yield "v.std_scale?", (c.width,)
@@ -113,9 +114,9 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         g.segment(f"layer.{i}")
         b = f"v.blk.{i}."
         h = g.rms_norm(x, g.weight(b + "ln1.weight"), eps=c.eps)
-        q = g.linear(h, g.weight(b + "attn_q.weight"))
-        k = g.linear(h, g.weight(b + "attn_k.weight"))
-        v = g.linear(h, g.weight(b + "attn_v.weight"))
+        q = _linear(g, h, b + "attn_q")
+        k = _linear(g, h, b + "attn_k")
+        v = _linear(g, h, b + "attn_v")
         q = g.rms_norm(q, g.weight(b + "attn_q_norm.weight"), eps=c.eps, groups=c.heads)
         k = g.rms_norm(k, g.weight(b + "attn_k_norm.weight"), eps=c.eps, groups=c.kv_heads)
         v = g.rms_norm(v, eps=c.eps, groups=c.kv_heads)
@@ -125,12 +126,12 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         h = g.self_attention(
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.head_dim, scale=1.0
         )
-        h = g.linear(h, g.weight(b + "attn_out.weight"))
+        h = _linear(g, h, b + "attn_out")
         x = g.add(x, g.rms_norm(h, g.weight(b + "attn_post_norm.weight"), eps=c.eps))
         h = g.rms_norm(x, g.weight(b + "ln2.weight"), eps=c.eps)
-        gate = g.linear(h, g.weight(b + "ffn_gate.weight"))
-        up = g.linear(h, g.weight(b + "ffn_up.weight"))
-        h = g.linear(g.glu(gate, up, activation="gelu_tanh"), g.weight(b + "ffn_down.weight"))
+        gate = _linear(g, h, b + "ffn_gate")
+        up = _linear(g, h, b + "ffn_up")
+        h = _linear(g, g.glu(gate, up, activation="gelu_tanh"), b + "ffn_down")
         x = g.add(x, g.rms_norm(h, g.weight(b + "ffn_post_norm.weight"), eps=c.eps))
         scale = g.optional(b + "out_scale.weight")
         if scale is not None:
@@ -143,6 +144,18 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     x = g.rms_norm(x, eps=c.eps)
     g.output(g.linear(x, g.weight("mm.input_projection.weight")), "embeds")
     return g.finish()
+
+
+def _linear(g: GraphBuilder, x: Value, name: str) -> Value:
+    """A matrix whose inputs and results some files bound."""
+    x = _bounded(g, x, f"{name}.input")
+    return _bounded(g, g.linear(x, g.weight(f"{name}.weight")), f"{name}.output")
+
+
+def _bounded(g: GraphBuilder, x: Value, name: str) -> Value:
+    if g.optional(f"{name}_min") or g.optional(f"{name}_max"):
+        x = g.clamp(x, g.weight(f"{name}_min"), g.weight(f"{name}_max"))
+    return x
 
 
 def fit(c: Config, height: int, width: int) -> tuple[int, int]:

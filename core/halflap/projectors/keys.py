@@ -47,13 +47,3 @@ class VisionKeys(Keys):
         if not isinstance(value, list) or len(value) != count or not all(isinstance(v, bool) for v in value):
             raise self._wrong(key, value, f"true or false for each of {count} layers")
         return tuple(i for i, there in enumerate(value) if there)
-
-    def without(self, endings: tuple[str, ...], kind: str) -> None:
-        """Refuse a file with tensors of a kind that is not known here.
-
-        Raises:
-            UnsupportedModelError: it has one.
-        """
-        for name in self.tensors:
-            if name.endswith(endings):
-                raise self.refuse(kind, name, "none")

@@ -1,4 +1,5 @@
-// add and mul (equal shapes, one row, one column, one number), scale, softcap, position_scale.
+// add and mul (equal shapes, one row, one column, one number), scale, softcap, position_scale, clamp.
+#include <algorithm>
 #include <cmath>
 
 #include "ops.h"
@@ -47,6 +48,20 @@ struct Unary : Call {
         run.k.scale(from, factor, to, wide);
       else
         run.k.scale(from, static_cast<float>(1 + beta * std::log1p((run.step.index[t] + offset) / period)), to, wide);
+    });
+  }
+};
+
+struct Clamp : Call {
+  int x, low, high, y;
+  int64_t wide;
+
+  void run(const Run &run) const override {
+    const float least = run.floats(low)[0], most = run.floats(high)[0];
+    run.for_rows(run.rows(x), wide, [&](int64_t t, int) {
+      const float *from = run.floats(x) + t * wide;
+      float *to = run.floats(y) + t * wide;
+      for (int64_t i = 0; i < wide; i++) to[i] = std::min(std::max(from[i], least), most);  // a NaN stays one
     });
   }
 };
@@ -115,6 +130,25 @@ void bind_scale(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 1, 1, 1);
   const double factor = in.number("factor");
   bind_unary(in, plan, Unary::scale, factor, 0, 1, 0);
+}
+
+void bind_clamp(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 3, 3, 1);
+  in.no_more();
+  const int x = in.input(0), low = in.input(1), high = in.input(2), y = in.output();
+  in.want_activation(x);
+  in.want_activation(y);
+  in.want_same_shape(x, y);
+  in.want_vector(low, 1);
+  in.want_vector(high, 1);
+  if (!plan) return;
+  auto call = std::make_unique<Clamp>();
+  call->x = x;
+  call->low = low;
+  call->high = high;
+  call->y = y;
+  call->wide = width(in.value(x));
+  plan->add(std::move(call), {x, low, high}, {y});
 }
 
 void bind_softcap(const Graph &graph, const Node &node, Plan *plan) {

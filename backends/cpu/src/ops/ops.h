@@ -35,6 +35,7 @@ void bind_activate(const Graph &, const Node &, Plan *);
 void bind_add(const Graph &, const Node &, Plan *);
 void bind_mul(const Graph &, const Node &, Plan *);
 void bind_scale(const Graph &, const Node &, Plan *);
+void bind_clamp(const Graph &, const Node &, Plan *);
 void bind_softcap(const Graph &, const Node &, Plan *);
 void bind_position_scale(const Graph &, const Node &, Plan *);
 void bind_take(const Graph &, const Node &, Plan *);

@@ -14,6 +14,9 @@ def encoder_cases() -> Iterator[Case]:
         yield encode(f"{heads}over{kv_heads}-{head_dim}x{v_head_dim}", heads, kv_heads, head_dim, v_head_dim)
     for window in (1, 2, 7, 33):
         yield encode(f"window-{window}", 4, 2, 16, 16, window=window)
+    low, high = (Operand(name, (1,), "weight", "F32") for name in ("low", "high"))
+    for width, tokens in ((67, 5), (1, 33), (16, 1)):
+        yield case("clamp", f"{width}", row("x", width), low, high, chunks=((tokens,),))
     for count in (1, 3, 4):
         wanted = tuple(range(12 // count))
         by = {"count": count}
