@@ -31,6 +31,8 @@ from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
 
 HEADER = 16
+POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+"""A file's numbers for `pooling_type`."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -44,6 +46,7 @@ class ModelInfo:
         file_bytes: size of its tensors in the file.
         sampling: options that the file recommends.
         pooling: how `embed` makes one row of many, if the file says so.
+        outputs: what it computes of a token: "logits", "hidden", "scores" (a classifier's, one per label).
     """
 
     name: str
@@ -57,6 +60,7 @@ class ModelInfo:
     vocab: int
     sampling: Mapping[str, Any]
     pooling: str | None
+    outputs: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -165,7 +169,7 @@ def weights_of(file: ModelFile) -> dict[str, Weight]:
 def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
     meta, name = file.metadata, file.architecture
     sampling = _recommended(meta)
-    pooling = {1: "mean", 2: "cls", 3: "last"}.get(meta.get(f"{name}.pooling_type", 0))
+    pooling = POOLING.get(meta.get(f"{name}.pooling_type", -1))
     count = 0
     for info in file.tensors.values():
         size = 1
@@ -184,6 +188,7 @@ def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
         vocab=architecture.vocab,
         sampling=sampling,
         pooling=pooling,
+        outputs=architecture.graph.outputs,
     )
 
 

@@ -143,4 +143,4 @@ def _stage(
             node = evolve(node, attributes={**node.attributes, "layer": layer_index[key]})
         segments.setdefault(segment, []).append(node)
     parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
-    return Stage(device, Graph(graph.name, values, parts, sends, groups), receives, sends)
+    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends)
