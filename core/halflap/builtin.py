@@ -49,6 +49,7 @@ ARCHITECTURES = (
     "qwen35moe",
     "qwen3moe",
     "qwen3next",
+    "qwen3vl",
     "seed_oss",
     "smollm3",
     "stablelm",

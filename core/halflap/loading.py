@@ -14,6 +14,7 @@ from attrs import asdict, frozen
 
 from halflap import placement, plugins
 from halflap.architectures import loading as architectures
+from halflap.architectures.changes import NO_CHANGES, Changes
 from halflap.architectures.loading import Architecture
 from halflap.device.interface import Device, Weight
 from halflap.device.opening import open_devices
@@ -131,15 +132,18 @@ def _plugin_weight_types() -> dict[int, Any]:
     return {entry.facts["gguf"]: entry.resolve() for entry in added if "gguf" in entry.facts}
 
 
-def open_architecture(file: ModelFile) -> Architecture:
+def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Architecture:
     """The graph of an open file.
+
+    Args:
+        changes: what is to be read otherwise than the file says.
 
     Raises:
         UnsupportedModelError: its architecture, or the type of a weight that the graph needs.
         ModelFormatError: metadata or tensors that do not make a model.
     """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    architecture = architectures.load(file.architecture, file.metadata, tensors)
+    architecture = architectures.load(file.architecture, file.metadata, tensors, changes)
     for name in architecture.graph.weights():
         file.weight_type(name)
     return architecture
@@ -166,8 +170,8 @@ def weights_of(file: ModelFile) -> dict[str, Weight]:
     return {n: Weight(n, info.type, info.shape, file.tensor_bytes(n)) for n, info in file.tensors.items()}
 
 
-def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
-    meta, name = file.metadata, file.architecture
+def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:
+    meta, name = changes.metadata(file.metadata), file.architecture
     sampling = _recommended(meta)
     pooling = POOLING.get(meta.get(f"{name}.pooling_type", -1))
     count = 0
@@ -221,11 +225,11 @@ def open_wished(wishes: Wishes) -> list[Device]:
     raise failure or ModelNotFoundError("devices", got="no backend", want="at least the reference device")
 
 
-def make_plan(model: str | os.PathLike[str], wishes: Wishes | None = None) -> Plan:
+def make_plan(model: str | os.PathLike[str], wishes: Wishes | None = None, changes: Changes = NO_CHANGES) -> Plan:
     """Place a model without loading it: `halflap plan`."""
     wishes = wishes or Wishes()
     with open_model(model) as file:
-        architecture = open_architecture(file)
+        architecture = open_architecture(file, changes)
         devices: Sequence[Device] = open_wished(wishes)
         try:
             return placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, devices)

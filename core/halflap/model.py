@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap import loading, placement
+from halflap.architectures.changes import Changes, Override
 from halflap.device.opening import open_devices
 from halflap.engine.engine import Engine, Metrics, closed
 from halflap.engine.request import Options, Request
@@ -50,6 +51,8 @@ def load(
     kv_rotation: bool | None = None,
     kv_bytes: int | None = None,
     threads: int | None = None,
+    overrides: Mapping[str, Override] | None = None,
+    skip_layers: Sequence[int] = (),
     split: Sequence[float] = (),
     mmap: bool = True,
     progress: Callable[[Progress], None] | None = None,
@@ -66,6 +69,8 @@ def load(
         kv_bytes: pool for all sequences; None: a share of what is free.
         threads: CPU threads; None: one per physical core.
         split: share of the layers per device.
+        overrides: metadata to read otherwise than the file has it, such as {"llama.expert_used_count": 4}.
+        skip_layers: layers to leave out, counted from 0.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
         progress: called before each stage of loading and once at the end, on this thread.
 
@@ -84,6 +89,8 @@ def load(
         threads=threads,
     )
 
+    changes = Changes(dict(overrides or {}), tuple(skip_layers))
+
     def report(stage: str) -> None:
         if progress is not None:
             progress(Progress(stage, STAGES.index(stage), len(STAGES) - 1))
@@ -94,9 +101,9 @@ def load(
         loading.read_ahead(file)
     opened = []
     try:
-        architecture = loading.open_architecture(file)
+        architecture = loading.open_architecture(file, changes)
         report("tokenizer")
-        tokenizer = loading.open_tokenizer(file.metadata)
+        tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
         report("plan")
         if plan is None:
             opened = loading.open_wished(wishes)
@@ -115,7 +122,7 @@ def load(
         file.close()
         raise
     report("ready")
-    return Model(loading.model_info(file, architecture), tokenizer, plan, engine, file.close)
+    return Model(loading.model_info(file, architecture, changes), tokenizer, plan, engine, file.close)
 
 
 def plan(
@@ -133,6 +140,8 @@ def plan(
     kv_rotation: bool | None = None,
     kv_bytes: int | None = None,
     threads: int | None = None,
+    overrides: Mapping[str, Override] | None = None,
+    skip_layers: Sequence[int] = (),
 ) -> Plan:
     """Place a model without loading it; `load(model, plan=…)` then follows the plan.
 
@@ -142,6 +151,7 @@ def plan(
         layers: layers per device, counted from the first.
         pins: tensor name pattern -> device, such as {"*_exps.*": "cpu"}.
         strict: refuse ops that only the reference device could run.
+        overrides, skip_layers: as in `load`.
 
     Raises:
         PlanError: the wishes contradict each other, or a device lacks memory; says how many bytes.
@@ -161,7 +171,7 @@ def plan(
         kv_rotation=kv_rotation,
         threads=threads,
     )
-    return loading.make_plan(model, wishes)
+    return loading.make_plan(model, wishes, Changes(dict(overrides or {}), tuple(skip_layers)))
 
 
 def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:

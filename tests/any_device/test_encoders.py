@@ -38,7 +38,8 @@ def families(shared: Path) -> Path:
 
 
 def test_an_encoder_writes_nothing_and_says_so(families: Path, device_name: str) -> None:
-    with halflap.load(families / "bert-base.gguf", devices=[device_name]) as model:
+    with halflap.load(families / "bert-base.gguf", devices=[device_name], overrides={"bert.pooling_type": 3}) as model:
+        assert model.info.pooling == "last"
         assert model.info.outputs == ("hidden",)
         for ask in (model.generate, model.stream, model.logits):
             with pytest.raises(InvalidRequestError, match=r"bert, which gives hidden.*want one that gives logits"):

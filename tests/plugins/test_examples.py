@@ -20,7 +20,9 @@ from halflap.weights.gguf_writer import TensorData
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["example-sampler", "example-chat-format", "example-weight-type"])
+@pytest.mark.parametrize(
+    "name", ["example-sampler", "example-chat-format", "example-weight-type", "example-architecture"]
+)
 def test_an_example_is_installed_small_and_sound(name: str) -> None:
     plugin = next(p for p in plugins.plugins() if p.name == name)
     assert plugin.error == ""

@@ -65,7 +65,7 @@ class Config:
             ffn=keys.integer("feed_forward_length", least=1),
             dense_layers=keys.integer("leading_dense_block_count", 0),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
             gate_apart=not any(name.endswith("ffn_gate_up_exps.weight") for name in keys.tensors),
             shared_ffn=keys.integer("expert_feed_forward_length", 0) * keys.integer("expert_shared_count", 0),

@@ -46,7 +46,7 @@ class Config:
             ffn=keys.integer("feed_forward_length", least=1),
             dense_layers=keys.integer("leading_dense_block_count", 0),
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", least=1),
             shared_ffn=keys.integer("expert_feed_forward_length") * keys.integer("expert_shared_count", 1),
             gating=keys.gating("sigmoid"),

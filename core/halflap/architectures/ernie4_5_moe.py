@@ -44,7 +44,7 @@ class Config:
             dense_layers=keys.integer("leading_dense_block_count", 0),
             expert_step=keys.integer("interleave_moe_layer_step", 1, least=1),
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", least=1),
             shared_ffn=keys.size(
                 "expert_shared_feed_forward_length",

@@ -109,7 +109,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         h = g.attention(
             q, k, v, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim,
             scale=c.scale, window=window,
-            softcap=c.attention_softcap, **state,
+            softcap=c.attention_softcap, spans=True, **state,
         )  # fmt: skip
         h = g.linear(h, g.weight(b + "attn_output.weight"))
         h = g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps)

@@ -52,7 +52,7 @@ class Config:
             width=keys.integer("embedding_length", least=1),
             ffn=keys.integers("feed_forward_length", layers, least=1),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", 0),
             layer_input=layer_input,
             layer_vocab=keys.rows("per_layer_token_embd.weight") if layer_input else 0,
@@ -176,7 +176,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             states.append(states[a.written_by])
         h = g.attention(
             q, k, v, heads=c.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, v_head_dim=a.v_head_dim, scale=c.scale,
-            window=a.window, **states[i],
+            window=a.window, spans=a.window > 0, **states[i],
         )  # fmt: skip
         h = g.linear(h, g.weight(b + "attn_output.weight"))
         x = g.add(x, g.rms_norm(h, g.weight(b + "post_attention_norm.weight"), eps=c.eps))

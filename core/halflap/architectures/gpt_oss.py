@@ -44,7 +44,7 @@ class Config:
             layers=layers,
             width=width,
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1),
             heads=heads,
             kv_heads=keys.integer("attention.head_count_kv", heads, least=1),

@@ -45,7 +45,7 @@ class Config:
             width=width,
             ffn=keys.integer("feed_forward_length", least=1),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             shared_ffn=keys.integer("expert_shared_feed_forward_length", 0),
             heads=heads,
             kv_heads=keys.integer("attention.head_count_kv", heads, least=1),

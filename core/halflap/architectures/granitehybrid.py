@@ -53,7 +53,7 @@ class Config:
             width=width,
             ffn=keys.integer(shared, least=1),
             experts=experts,
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1) if experts else 0,
             mixer=StateSpace.read(keys),
             heads=heads,

@@ -45,7 +45,7 @@ class Config:
             ffn=keys.integer("feed_forward_length", least=1),
             dense_layers=sum(f"blk.{i}.ffn_gate_inp.weight" not in keys.tensors for i in range(layers)),
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", least=1),
             shared_ffn=keys.integer("expert_shared_feed_forward_length", least=1),
             gating=keys.gating("sigmoid"),

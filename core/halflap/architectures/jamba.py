@@ -42,7 +42,7 @@ class Config:
             width=width,
             ffn=keys.integer("feed_forward_length", least=1),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             routed=tuple(f"blk.{i}.ffn_gate_inp.weight" in keys.tensors for i in range(layers)),
             mixer=Selective.read(keys, norms=True),
             heads=heads,

@@ -24,6 +24,7 @@ class Keys:
         self, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]
     ) -> None:
         self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
+        self.asked: set[str] = set()
 
     def has(self, key: str) -> bool:
         return f"{self.architecture}.{key}" in self.metadata
@@ -60,6 +61,17 @@ class Keys:
             raise self._wrong(key, value, "a number above 0")
         return value
 
+    def shared_number(self, key: str, layer: int) -> float:
+        """A number for one layer under a key that carries no architecture's name, such as `xielu.beta`."""
+        value: Any = self.metadata.get(key)
+        value = value.tolist() if hasattr(value, "tolist") else value
+        found = value[layer] if isinstance(value, list) and layer < len(value) else value
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            raise ModelFormatError(
+                f"metadata {key!r}", got=f"{value!r:.80}", want="a finite number per layer", field=key
+            )
+        return float(found)
+
     def text(self, key: str, default: str) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):
@@ -89,6 +101,11 @@ class Keys:
         """Raises UnsupportedModelError where the file says that attention is causal."""
         if self.flag("attention.causal", False):
             raise self.refuse("attention", "causal", "'attention.causal' to be false: an encoder")
+
+    def experts_used(self) -> int:
+        """Experts of each token, at least one of those there are; 0 where there are none."""
+        count = self.integer("expert_count", 0)
+        return self.integer("expert_used_count", least=1, most=count) if count else 0
 
     def gating(self, default: str) -> str:
         """How router logits become scores, by the file's number; see the op `route`."""
@@ -123,6 +140,7 @@ class Keys:
 
     def _get(self, key: str, default: Any) -> Any:
         full = f"{self.architecture}.{key}"
+        self.asked.add(key)
         value = self.metadata.get(full, default)
         if value is REQUIRED:
             raise ModelFormatError("metadata", got=f"no key {full!r}", want="it to be present", field=full)

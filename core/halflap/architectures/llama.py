@@ -44,7 +44,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             window=keys.integer("attention.sliding_window", 0),
             context=keys.integer("context_length", least=1),
             vocab=keys.rows("token_embd.weight"),

@@ -51,7 +51,7 @@ class Config:
             width=width,
             ffn=keys.integer("feed_forward_length", least=1),
             experts=experts,
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.integer("expert_feed_forward_length", least=1),
             expert_step=keys.integer("interleave_moe_layer_step", 1, least=1),
             heads=heads,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
 
 from halflap import plugins
+from halflap.architectures.changes import NO_CHANGES, Changes
 from halflap.architectures.keys import Keys, Shape
 from halflap.errors import ModelFormatError, NotRegisteredError, UnsupportedModelError
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph
+from halflap.graph.passes import accept_images, skip_layers
 from halflap.graph.verify import verify
 
 
@@ -34,13 +36,20 @@ class Architecture:
     layers: int
 
 
-def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]) -> Architecture:
+def load(
+    name: str,
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, tuple[str, Shape]],
+    changes: Changes = NO_CHANGES,
+) -> Architecture:
     """Build the graph of `general.architecture` = name.
 
     Args:
         tensors: name -> (dtype, shape) of every tensor of the file.
+        changes: what is to be read otherwise than the file says.
 
     Raises:
+        InvalidRequestError: a change that this model cannot take.
         UnsupportedModelError: no plugin knows the architecture.
         ModelFormatError: a key or tensor is missing or contradicts the others.
     """
@@ -50,15 +59,27 @@ def load(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str
         raise UnsupportedModelError(
             "architecture", got=repr(name), want=unknown.want, fix=unknown.fix, what_kind="architecture", name=name
         ) from None
-    config = module.Config.read(Keys(name, metadata, tensors))
-    _check_shapes(dict(module.weights(config)), tensors)
-    graph = module.build(config, GraphBuilder(name, tensors))
+    keys = Keys(name, changes.metadata(metadata), tensors)
+    config = module.Config.read(keys)
+    changes.check(keys, metadata)
+    check_shapes(module.weights(config), tensors)
+    graph = module.build(config, GraphBuilder(name, tensors, changes.given_width))
+    if changes.given_width:
+        blank = metadata.get("tokenizer.ggml.padding_token_id", 0)
+        graph = accept_images(graph, changes.given_width, blank if isinstance(blank, int) else 0)
+    if changes.skip_layers:
+        graph = skip_layers(graph, changes.skip_layers)
     verify(graph)
     return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
 
 
-def _check_shapes(wanted: Mapping[str, Shape], tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    for marked, shape in wanted.items():
+def check_shapes(wanted: Iterable[tuple[str, Shape]], tensors: Mapping[str, tuple[str, Shape]]) -> None:
+    """Every tensor is there in its shape; a name that ends in "?" may be absent.
+
+    Raises:
+        ModelFormatError: at the first that is not, so that a file that claims a billion layers ends at one it lacks.
+    """
+    for marked, shape in wanted:
         name = marked.removesuffix("?")
         if name not in tensors:
             if marked != name:

@@ -37,7 +37,7 @@ class Config:
             layers=keys.integer("block_count", least=1),
             width=width,
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1),
             gating=keys.gating("sigmoid"),
             heads=heads,

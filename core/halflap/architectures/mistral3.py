@@ -45,7 +45,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),
             experts=keys.integer("expert_count", 0),
-            experts_used=keys.integer("expert_used_count", 0),
+            experts_used=keys.experts_used(),
             query_growth=keys.number("attention.temperature_scale", 0.0),
             query_period=keys.integer(
                 "attention.temperature_length", keys.integer("rope.scaling.original_context_length", 1), least=1

@@ -39,7 +39,7 @@ class Config:
             layers=keys.integer("block_count", least=1),
             width=width,
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1),
             normalize_shares=keys.flag("expert_weights_norm", False),
             heads=heads,

@@ -37,7 +37,7 @@ class Config:
             recurrent=keys.windowed("attention.recurrent_layers", layers, every),
             width=keys.integer("embedding_length", least=1),
             experts=keys.integer("expert_count", least=1),
-            experts_used=keys.integer("expert_used_count", least=1),
+            experts_used=keys.experts_used(),
             expert_ffn=keys.size("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight", 1),
             normalize_shares=keys.flag("expert_weights_norm", True),
             shared_ffn=keys.size("expert_shared_feed_forward_length", "blk.0.ffn_gate_shexp.weight", 0),

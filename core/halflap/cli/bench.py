@@ -53,6 +53,7 @@ class Test:
 @click.option("-r", "--repetitions", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--devices", help="Devices in order.")
+@common.change_options
 @common.as_json
 def command(
     model: str,
@@ -67,6 +68,7 @@ def command(
     output: str,
     devices: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure speed.
 
@@ -87,7 +89,7 @@ def command(
         raise click.UsageError("--n-prompt and --n-gen: got 0 for both, want something to measure")
     ctx = max(test.depth + max(test.prompt, test.gen) for test in tests) + 32
     kv_type = f"{cache_type_k},{cache_type_v or cache_type_k}"
-    wishes = {**dict.fromkeys((*common.PLACEMENT, "plan")), "pin": ()}
+    wishes = {**dict.fromkeys((*common.PLACEMENT, "plan")), "pin": (), **options}
     with (
         open_model(model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx, "kv_type": kv_type}) as loaded,
         Waiting("bench", total=len(tests) * (repetitions + 1)) as waiting,

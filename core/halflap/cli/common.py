@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from halflap import loading, placement
+from halflap.architectures.changes import NO_CHANGES, Changes, parse_override
 from halflap.errors import InvalidRequestError, PlanError
 from halflap.placement import Plan, Wishes
 
@@ -97,6 +98,30 @@ sampling_options = together(
     click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="Any other request option; JSON or text."),
 )
 
+change_options = together(
+    click.option(
+        "--override-kv", multiple=True, metavar="KEY=TYPE:VALUE", help="Read metadata otherwise; int, float, bool, str."
+    ),
+    click.option("--skip-layers", help="Layers to leave out, counted from 0, such as 3,4."),
+)
+
+
+def changes(options: dict[str, Any]) -> Changes:
+    """Takes --override-kv and --skip-layers out of a command's arguments.
+
+    Raises:
+        InvalidRequestError: names the part that is wrong.
+    """
+    skipped = options.pop("skip_layers")
+    parts = skipped.split(",") if skipped else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise InvalidRequestError(
+            "--skip-layers", got=repr(skipped), want="whole numbers between commas", field="skip_layers"
+        )
+    layers = tuple(map(int, parts))
+    return Changes(dict(map(parse_override, options.pop("override_kv"))), layers)
+
+
 plan_file = click.option(
     "--plan", type=click.Path(path_type=Path), help="A plan that `halflap plan --save` wrote; instead of placing anew."
 )
@@ -131,7 +156,7 @@ def wishes(options: dict[str, Any]) -> Wishes:
     )
 
 
-def plan(model: str, options: dict[str, Any]) -> Plan:
+def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES) -> Plan:
     """Takes the placement options, or --plan instead of them, out of a command's arguments.
 
     Raises:
@@ -141,7 +166,7 @@ def plan(model: str, options: dict[str, Any]) -> Plan:
     asked = sorted(name for name in PLACEMENT if options[name] not in (None, (), ""))
     wished = wishes(options)
     if saved is None:
-        return loading.make_plan(model, wished)
+        return loading.make_plan(model, wished, changed)
     if asked:
         raise PlanError(
             "--plan", got=f"--{asked[0].replace('_', '-')} beside it", want="one of them", fix="The plan has it all."

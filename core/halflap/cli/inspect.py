@@ -23,9 +23,10 @@ BRIEF = 100
 @click.option("--strict", is_flag=True, help="List everything suspicious; exit 1 if there is anything.")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @click.option("--graph", is_flag=True, help="Print the model's graph.")
+@common.change_options
 @click.option("--template", is_flag=True, help="Print the chat template in full.")
 @common.as_json
-def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool, as_json: bool) -> int:
+def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool, as_json: bool, **options: Any) -> int:
     """Show metadata, tensors by type and size, and the chat template of MODEL."""
     with loading.open_model(model) as file:
         data = summary(file)
@@ -37,7 +38,7 @@ def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool
         if data["chat_template"] and (template or not as_json):
             data["template"] = file.metadata["tokenizer.chat_template"]
         if graph:
-            data["graph"] = loading.open_architecture(file).graph.dump()
+            data["graph"] = loading.open_architecture(file, common.changes(options)).graph.dump()
         if strict:
             data["suspicious"] = suspicious(file)
     if as_json:

@@ -22,6 +22,7 @@ from halflap.stream import Stream
 @click.option("--thinking/--no-thinking", default=None, help="Let the model think first, if its template can.")
 @common.placement_options
 @common.plan_file
+@common.change_options
 @common.sampling_options
 @common.as_json
 def command(
@@ -49,8 +50,15 @@ def command(
 
 def open_model(model: str, options: dict[str, Any]) -> Model:
     """Place and load a model as a command's options say, with a spinner if it takes long."""
+    changed = common.changes(options)
     with Waiting(f"loading {model}") as waiting:
-        return load(model, plan=common.plan(model, options), progress=lambda p: waiting.update(p.done, p.total))
+        return load(
+            model,
+            plan=common.plan(model, options, changed),
+            overrides=changed.overrides,
+            skip_layers=changed.skip_layers,
+            progress=lambda p: waiting.update(p.done, p.total),
+        )
 
 
 def show(stream: Stream) -> None:

@@ -157,6 +157,8 @@ def check_inputs(graph: Graph, step: Step, inputs: Mapping[str, Array], device: 
             rows = graph.values[table].shape[0] if table else 1 << 31
             assert isinstance(rows, int)
             given = len(inputs[embeds]) if embeds and embeds in inputs else step.n_tokens if embeds else 0
+            if int(node.attributes["blank"]) >= 0:  # type: ignore[arg-type]
+                given = 1 << 31
             _check_range(step.ids, -given, rows, "token id", device)
 
 

@@ -210,7 +210,8 @@ class Engine:
     def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
         outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)
         try:
-            fetched = runner.run(build_step(chunks), list(outputs))
+            step, embeds = build_step(chunks)
+            fetched = runner.run(step, list(outputs), embeds)
         except Exception as error:
             log.error("step_failed", error=str(error))
             for chunk in chunks:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from halflap.device.conversion import Converted
 from halflap.device.interface import Array, Device, Weight
 from halflap.graph.ir import Graph
@@ -21,6 +23,8 @@ class Runner:
 
     def __init__(self, plan: Plan, graph: Graph, weights: Mapping[str, Weight], devices: Sequence[Device]) -> None:
         self._devices = list(devices)
+        given = graph.values.get("embeds")
+        self._given_width = int(given.shape[1]) if given else 0
         self._closing: list[Any] = []
         self._stages = plan.stages(graph)
         self._executables: list[Any] = []
@@ -37,18 +41,23 @@ class Runner:
             self.close()
             raise
 
-    def run(self, step: Step, fetch: Sequence[str]) -> dict[str, Array]:
+    def run(self, step: Step, fetch: Sequence[str], embeds: Sequence[Array] = ()) -> dict[str, Array]:
         """Run all stages in order and return the named outputs.
+
+        Args:
+            embeds: rows that the step's ids below zero name.
 
         Raises:
             DeviceError: a device failed; the state of this step's sequences is lost.
         """
         begun = {index: self._devices[index].begin(step) for index in {stage.device for stage in self._stages}}
         live: dict[str, Array] = {}
+        if self._given_width:
+            live["embeds"] = _padded(embeds, step.n_tokens, self._given_width)
         last = len(self._stages) - 1
         for place, (stage, executable) in enumerate(zip(self._stages, self._executables, strict=True)):
             wanted = [n for n in stage.sends if n in fetch or (place < last and self._needed_later(place, n))]
-            inputs = {name: live[name] for name in stage.receives}
+            inputs = {name: live[name] for name in stage.graph.inputs() if name in live}
             live.update(executable.run(begun[stage.device], inputs, wanted).wait())
         return {name: live[name] for name in fetch}
 
@@ -67,3 +76,12 @@ class Runner:
 
     def _needed_later(self, place: int, name: str) -> bool:
         return any(name in stage.receives for stage in self._stages[place + 1 :])
+
+
+def _padded(parts: Sequence[Array], tokens: int, width: int) -> Array:
+    """The rows and then zeros, one row a token."""
+    rows = np.zeros((tokens, width), np.float32)
+    if parts:
+        given = np.concatenate(parts)
+        rows[: len(given)] = given
+    return rows

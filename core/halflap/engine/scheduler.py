@@ -43,11 +43,12 @@ class Scheduler:
         self._admit()
         chunks: list[Chunk] = []
         tokens, rows = self._limits.tokens, self._limits.rows
-        # Sequences that need one token come first, so that a long prompt does not hold up answers.
-        for sequence in sorted(self.running, key=lambda s: len(s.ids) - s.computed > 1):
+        for sequence in sorted(self.running, key=_turn):
             if tokens == 0 or rows == 0:
                 break
-            stop = min(len(sequence.ids), sequence.computed + tokens)
+            stop = sequence.images.cut(sequence.computed, min(len(sequence.ids), sequence.computed + tokens))
+            if stop == sequence.computed:  # its next image does not fit beside the others
+                continue
             wanted = list(sequence.wanted(sequence.computed, stop))
             if len(wanted) > rows:
                 stop = wanted[rows]
@@ -78,3 +79,10 @@ class Scheduler:
             sequence = self.waiting.popleft()
             sequence.start(blocks)
             self.running.append(sequence)
+
+
+def _turn(sequence: Work) -> int:
+    """Whole images first, for they need room; then single tokens, so that a long prompt does not hold up answers."""
+    if sequence.images.cut(sequence.computed, sequence.computed + 1) == sequence.computed:
+        return 0
+    return 1 if len(sequence.ids) - sequence.computed == 1 else 2

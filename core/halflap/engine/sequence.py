@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap.engine.blocks import SequenceBlocks
+from halflap.engine.given import NO_IMAGES, Images
 from halflap.errors import HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
 from halflap.sampling.chain import SamplerChain, log_probabilities
@@ -25,6 +26,7 @@ class Work(Protocol):
     computed: int
     limit: int
     outputs: tuple[str, ...]
+    images: Images
     blocks: SequenceBlocks | None
     finished: bool
     cancelled: bool
@@ -58,6 +60,7 @@ class Generation:
         limit: tokens the sequence may grow to.
         ends: tokens that end the answer; empty with ignore_eos.
         emit: called on the engine thread with events in order, or with the error that ends them.
+        images: what stands in for some of the prompt's ids.
     """
 
     outputs: tuple[str, ...] = ("logits",)
@@ -74,7 +77,9 @@ class Generation:
         max_tokens: int | None = None,
         logprobs: int | None = None,
         timeout: float | None = None,
+        images: Images = NO_IMAGES,
     ) -> None:
+        self.images = images
         self.ids, self.n_prompt, self.limit = list(ids), len(ids), limit
         self.computed = 0
         self.blocks: SequenceBlocks | None = None
@@ -170,11 +175,18 @@ class Scoring:
         output: "logits" or "hidden".
         rows: which positions are wanted, ascending.
         done: called on the engine thread with (rows, width) or the error.
+        images: what stands in for some of the ids.
     """
 
     def __init__(
-        self, ids: Sequence[int], output: str, rows: Sequence[int], done: Callable[[F32 | BaseException], None]
+        self,
+        ids: Sequence[int],
+        output: str,
+        rows: Sequence[int],
+        done: Callable[[F32 | BaseException], None],
+        images: Images = NO_IMAGES,
     ) -> None:
+        self.images = images
         self.ids = list(ids)
         self.n_prompt = self.limit = len(ids)
         self.outputs: tuple[str, ...] = (output,)

@@ -6,33 +6,45 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from halflap.engine.given import Rows, combined
 from halflap.engine.scheduler import Chunk
 from halflap.graph.step import GroupStep, SlotStep, Step
 
 
-def build_step(chunks: Sequence[Chunk]) -> Step:
-    """One Step for these chunks; takes the blocks that their tokens need and frees those behind every window."""
+def build_step(chunks: Sequence[Chunk]) -> tuple[Step, list[Rows]]:
+    """One Step for these chunks, and the rows that its ids below zero name.
+
+    Takes the blocks that the tokens need and frees those behind every window.
+    """
     held = [chunk.sequence.blocks for chunk in chunks]
     groups = list(held[0].tables) if held[0] else []
     slots = list(held[0].slots) if held[0] else []
     ids: list[int] = []
     index: list[int] = []
     rows: list[int] = []
+    ends: list[int] = []
+    embeds: list[Rows] = []
     seq_start = [0]
     for chunk in chunks:
+        images = chunk.sequence.images
         rows += [len(ids) + place - chunk.start for place in chunk.wanted]
-        ids += chunk.sequence.ids[chunk.start : chunk.stop]
+        own = chunk.sequence.ids[chunk.start : chunk.stop]
+        images.fill(chunk.start, chunk.stop, own, embeds)
+        ids += own
         index += range(chunk.start, chunk.stop)
+        ends += images.span_ends(chunk.start, chunk.stop)
         seq_start.append(len(ids))
-    return Step(
+    step = Step(
         ids=_ints(ids),
         index=_ints(index),
-        position=_ints([index]),
+        position=combined([chunk.sequence.images.positions(chunk.start, chunk.stop) for chunk in chunks]),
         seq_start=_ints(seq_start),
         rows=_ints(rows),
         groups={name: _group_step(chunks, name) for name in groups},
         slots={name: _slot_step(chunks, name) for name in slots},
+        span_end=_ints(ends) if any(ends) else None,
     )
+    return step, embeds
 
 
 def _group_step(chunks: Sequence[Chunk], name: str) -> GroupStep:

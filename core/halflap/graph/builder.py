@@ -18,10 +18,11 @@ class GraphBuilder:
     Args:
         name: the architecture's name.
         weights: the file's tensors, name -> (dtype, shape).
+        given_width: elements of the rows that stand in for token ids where an image is; 0: text only.
     """
 
-    def __init__(self, name: str, weights: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        self.name = name
+    def __init__(self, name: str, weights: Mapping[str, tuple[str, tuple[int, ...]]], given_width: int = 0) -> None:
+        self.name, self._given_width = name, given_width
         self._file = weights
         self._values: dict[str, Value] = {}
         self._segments: list[Segment] = []
@@ -29,9 +30,16 @@ class GraphBuilder:
         self._segment = ""
         self._groups: dict[str, StateGroup] = {}
         self._outputs: list[str] = []
+        self._public: dict[str, str] = {}  # old name -> the one that `output` gave
 
     def input(self, name: str, dtype: str, *shape: Dim) -> Value:
         return self._add(Value(name, dtype, shape, "input"))
+
+    def given_rows(self) -> Value | None:
+        """The input `embeds` (T, given_width), for models that read more of it than the embedding; None: text only."""
+        if not self._given_width:
+            return None
+        return self._values.get("embeds") or self.input("embeds", "f32", "T", self._given_width)
 
     def weight(self, name: str) -> Value:
         """A tensor of the file.
@@ -74,6 +82,7 @@ class GraphBuilder:
             for key, v in self._values.items()
         }
         self._outputs.append(name)
+        self._public[value.name] = name
 
     def finish(self) -> Graph:
         self._close_segment()
@@ -101,7 +110,7 @@ class GraphBuilder:
             self._add(Value(f"{self._segment}.{spec.name}_{len(self._nodes)}{chr(97 + i) if i else ''}", dtype, shape))
             for i, (dtype, shape) in enumerate(spec.rule(padded, complete))
         ]
-        names = tuple(value.name if value else "" for value in padded)
+        names = tuple(self._public.get(value.name, value.name) if value else "" for value in padded)
         self._nodes.append(Node(spec.name, spec.version, names, tuple(r.name for r in results), complete))
         return results[0] if len(results) == 1 else tuple(results)
 

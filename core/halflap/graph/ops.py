@@ -112,6 +112,8 @@ def _embed(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     width = table.shape[1] if table is not None else attributes["width"]
     if not isinstance(width, int) or width < 1:
         raise mismatch("embed", f"width {width}", "at least 1")
+    if attributes["blank"] >= 0 and (table is None or embeds is not None or attributes["blank"] >= table.shape[0]):
+        raise mismatch("embed", f"blank {attributes['blank']}", "a row of the table, and no embeds")
     if embeds is not None and (not isinstance(given, int) or column < 0 or column + width > given):
         raise mismatch("embed", f"{shown(embeds)} from column {column}", f"{width} columns")
     return [("f32", (*ids.shape, width))]
@@ -284,8 +286,8 @@ def _moe(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[
 
 TABLE = (
     # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
-    # table, token ids read as zeros and `width` says how many.
-    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0}),
+    # table, token ids read as zeros and `width` says how many; without embeds, ids below 0 read row `blank`, if any.
+    Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0, "blank": -1}),
     # A table's row for each token: that of its index, or the same `row` for all.
     Op("add_positions", ("x", "table"), _add_positions, {"row": -1}, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),

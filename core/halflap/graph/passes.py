@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
-from halflap.errors import PlanError
+from halflap.errors import InvalidRequestError, PlanError
 from halflap.graph.ir import Graph, Node, Segment, StateGroup, Value
 
 
@@ -76,6 +76,105 @@ def rotate_kv(graph: Graph) -> Graph:
     return evolve(graph, values=values, segments=tuple(segments))
 
 
+def accept_images(graph: Graph, width: int, blank: int) -> Graph:
+    """The same graph with an input `embeds` (T, width), whose row j is taken for a token id of -1-j.
+
+    What scales the embedding scales the table's rows only. A second table that reads the ids gives row `blank` there.
+    """
+    values = dict(graph.values)
+    values.setdefault("embeds", Value("embeds", "f32", ("T", width), "input"))
+    users: dict[str, list[Node]] = {}
+    for node in graph.nodes():
+        for name in node.inputs:
+            users.setdefault(name, []).append(node)
+    segments = []
+    for segment in graph.segments:
+        nodes: list[Node] = []
+        dropped: set[str] = set()
+        for node in segment.nodes:
+            if node.outputs[0] in dropped:
+                continue
+            if node.op != "embed" or node.inputs[0] != "ids" or node.inputs[2]:
+                nodes.append(node)
+            elif node.inputs[1] != "token_embd.weight":
+                nodes.append(evolve(node, attributes={**node.attributes, "blank": blank}))
+            else:
+                follower = users[node.outputs[0]][0]
+                alone = len(users[node.outputs[0]]) == 1 and follower.op == "scale" and follower in segment.nodes
+                given = {**node.attributes, "scale": follower.attributes["factor"]} if alone else node.attributes
+                result = follower.outputs if alone else node.outputs
+                if alone:
+                    dropped.add(follower.outputs[0])
+                    del values[node.outputs[0]]
+                inputs = (*node.inputs[:2], "embeds")
+                nodes.append(evolve(node, inputs=inputs, outputs=result, attributes=given))
+        segments.append(evolve(segment, nodes=tuple(nodes)))
+    return evolve(graph, values=values, segments=tuple(segments))
+
+
+def skip_layers(graph: Graph, layers: Sequence[int]) -> Graph:
+    """The same graph without some layers: what would enter such a layer goes on to the next one.
+
+    Raises:
+        InvalidRequestError: no such layer, or one that another layer needs for more than its result.
+    """
+    values, groups, kept = dict(graph.values), graph.groups, list(graph.segments)
+    for layer in sorted(set(layers), reverse=True):
+        name = f"layer.{layer}"
+        place = next((i for i, segment in enumerate(kept) if segment.name == name), None)
+        if place is None or not place:
+            raise InvalidRequestError(
+                "skip_layers",
+                got=layer,
+                want=f"layers of the model ({len(graph.segments)} segments)",
+                field="skip_layers",
+            )
+        skipped, rest = kept[place], kept[place + 1 :]
+        made = {output for node in skipped.nodes for output in node.outputs}
+        later = {name for segment in rest for node in segment.nodes for name in node.inputs}
+        leaves = [output for output in made if output in later or output in graph.outputs]
+        entering = skipped.nodes[0].inputs[0]
+        states = {(n.attributes["group"], n.attributes["layer"]) for n in skipped.nodes if "layer" in n.attributes}
+        shared = any((n.attributes.get("group"), n.attributes.get("layer")) in states for s in rest for n in s.nodes)
+        if len(leaves) != 1 or shared or values[entering].kind != "result":
+            raise InvalidRequestError(
+                "skip_layers", got=layer, want="a layer whose result alone is needed later", field="skip_layers"
+            )
+        (left,) = leaves
+        takes = [n for n in skipped.nodes if n.op == "take" and values[n.outputs[0]].shape == values[left].shape]
+        if values[entering].shape == values[left].shape:
+            kept[place] = evolve(skipped, nodes=())
+            kept[place + 1 :] = [_reading(segment, {left: entering}) for segment in rest]
+        else:  # the last layer, which keeps the wanted rows only
+            kept[place] = evolve(
+                skipped, nodes=(evolve(takes[0], inputs=(entering, takes[0].inputs[1]), outputs=(left,)),)
+            )
+        present = {output for node in kept[place].nodes for output in node.outputs}
+        for output in made - present:
+            del values[output]
+    used = {name for segment in kept for node in segment.nodes for name in node.inputs}
+    values = {name: value for name, value in values.items() if value.kind != "weight" or name in used}
+    return _without_unused_state(
+        evolve(graph, values=values, segments=tuple(s for s in kept if s.nodes), groups=groups)
+    )
+
+
+def _reading(segment: Segment, names: Mapping[str, str]) -> Segment:
+    """The segment with its inputs renamed."""
+    nodes = (evolve(node, inputs=tuple(names.get(name, name) for name in node.inputs)) for node in segment.nodes)
+    return evolve(segment, nodes=tuple(nodes))
+
+
+def _without_unused_state(graph: Graph) -> Graph:
+    """State layers that no op names any more go, and the others close up."""
+    flat = [(segment.name, node) for segment in graph.segments for node in segment.nodes]
+    groups, places = _groups_on(graph, flat, [0] * len(flat), 0)
+    segments = tuple(
+        evolve(segment, nodes=tuple(_moved(node, places) for node in segment.nodes)) for segment in graph.segments
+    )
+    return evolve(graph, segments=segments, groups=groups)
+
+
 def _rotated(node: Node, values: dict[str, Value]) -> list[Node]:
     def rotation(name: str, result: str, dim: int) -> Node:
         return Node("hadamard", 1, (name,), (result,), {"block": dim & -dim})
@@ -138,9 +237,15 @@ def _stage(
     values.update((name, graph.values[name]) for _, node in nodes for name in node.outputs)
     segments: dict[str, list[Node]] = {}
     for segment, node in nodes:
-        if "layer" in node.attributes:
-            key = (str(node.attributes["group"]), int(node.attributes["layer"]))  # type: ignore[arg-type]
-            node = evolve(node, attributes={**node.attributes, "layer": layer_index[key]})
+        node = _moved(node, layer_index)
         segments.setdefault(segment, []).append(node)
     parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
     return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends)
+
+
+def _moved(node: Node, places: Mapping[tuple[str, int], int]) -> Node:
+    """The node with its state layer where it lies now."""
+    if "layer" not in node.attributes:
+        return node
+    key = (str(node.attributes["group"]), int(node.attributes["layer"]))  # type: ignore[arg-type]
+    return evolve(node, attributes={**node.attributes, "layer": places[key]})

@@ -44,8 +44,11 @@ class Context(Protocol):
         """StateRows of a blocks group, SlotRows of a slots group."""
 
 
-def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int) -> F32:
-    rows = np.zeros((len(ids), width), np.float32) if table is None else table[np.maximum(ids, 0)] * np.float32(scale)
+def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, column: int, width: int, blank: int) -> F32:
+    if table is None:
+        rows = np.zeros((len(ids), width), np.float32)
+    else:
+        rows = np.asarray(table[np.where(ids < 0, max(blank, 0), ids)] * np.float32(scale))
     if embeds is not None:
         given = ids < 0
         rows[given] = embeds[-1 - ids[given], column : column + rows.shape[1]]

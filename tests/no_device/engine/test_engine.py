@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class Runner:
         self.steps: list[Step] = []
         self.closed = False
 
-    def run(self, step: Step, fetch: list[str]) -> dict[str, Any]:
+    def run(self, step: Step, fetch: list[str], embeds: Sequence[Any] = ()) -> dict[str, Any]:
         self.gate.wait(60)
         self.steps.append(step)
         return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}

@@ -18,20 +18,20 @@ struct Embed : Call {
   int ids, table, embeds, y;  // table and embeds: -1 if absent
   Type type;
   float scale;
-  int64_t vocabulary, wide, given_wide, column;
+  int64_t vocabulary, wide, given_wide, column, blank;
 
   void run(const Run &run) const override {
     const int32_t *id = run.ints(ids);
-    check_ids("token id", id, run.rows(ids), vocabulary, embeds < 0 ? 0 : -run.rows(embeds));
+    check_ids("token id", id, run.rows(ids), vocabulary, blank >= 0 ? INT32_MIN : embeds < 0 ? 0 : -run.rows(embeds));
     const int64_t bytes = table < 0 ? 0 : row_bytes(type, wide);
     run.for_rows(run.rows(ids), wide, [&](int64_t t, int) {
       float *to = run.floats(y) + t * wide;
-      if (id[t] < 0) {
+      if (id[t] < 0 && embeds >= 0) {
         memcpy(to, run.floats(embeds) + (-1 - int64_t{id[t]}) * given_wide + column, static_cast<size_t>(wide) * 4);
       } else if (table < 0) {
         memset(to, 0, static_cast<size_t>(wide) * 4);
       } else {
-        run.k.dequantize[static_cast<int>(type)](run.bytes(table) + id[t] * bytes, wide, to);
+        run.k.dequantize[static_cast<int>(type)](run.bytes(table) + (id[t] < 0 ? blank : id[t]) * bytes, wide, to);
         if (scale != 1) run.k.scale(to, scale, to, wide);
       }
     });
@@ -73,6 +73,7 @@ void bind_embed(const Graph &graph, const Node &node, Plan *plan) {
   auto call = std::make_unique<Embed>();
   call->scale = static_cast<float>(in.number("scale"));
   call->column = in.integer("column");
+  call->blank = in.integer("blank");
   const int64_t wide = in.integer("width");
   in.no_more();
   call->ids = in.input(0);
@@ -101,6 +102,8 @@ void bind_embed(const Graph &graph, const Node &node, Plan *plan) {
     in.want(call->column >= 0 && call->column <= call->given_wide - call->wide, "column", call->column,
             call->given_wide - call->wide);
   }
+  in.want(call->blank < 0 || (call->table >= 0 && call->embeds < 0 && call->blank < call->vocabulary), "blank", call->blank,
+          call->vocabulary);
   if (!plan) return;
   const std::vector<int> reads{call->ids, call->embeds}, writes{call->y};
   plan->add(std::move(call), reads, writes);

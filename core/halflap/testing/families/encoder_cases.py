@@ -32,6 +32,7 @@ def encoder_cases() -> Iterator[Case]:
     yield case(
         "embed", "given-alone", ids, None, embeds, attributes={"column": 5, "width": 33}, chunks=((11,),), given=given
     )
+    yield case("embed", "blank", ids, table, attributes={"blank": 7, "scale": 2.0}, chunks=((11,),), given=given)
     for window in (0, 7):
         for chunks, spans in ((((20, 9), (3, 17)), ((2, 13), (13, 16), (20, 29))), (((33, 1), (40, 3)), ((0, 33),))):
             yield attend(f"spans-{len(spans)}-window-{window}", 4, 2, 16, 16, chunks=chunks, window=window, spans=True,
