@@ -32,8 +32,6 @@ from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
 
 HEADER = 16
-POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
-"""A file's numbers for `pooling_type`."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -173,7 +171,6 @@ def weights_of(file: ModelFile) -> dict[str, Weight]:
 def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:
     meta, name = changes.metadata(file.metadata), file.architecture
     sampling = _recommended(meta)
-    pooling = POOLING.get(meta.get(f"{name}.pooling_type", -1))
     count = 0
     for info in file.tensors.values():
         size = 1
@@ -191,7 +188,7 @@ def model_info(file: ModelFile, architecture: Architecture, changes: Changes = N
         width=architecture.width,
         vocab=architecture.vocab,
         sampling=sampling,
-        pooling=pooling,
+        pooling=architecture.pooling,
         outputs=architecture.graph.outputs,
     )
 

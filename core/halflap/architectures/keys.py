@@ -97,6 +97,14 @@ class Keys:
             raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
         return tuple(i % value != (0 if first else value - 1) for i in range(layers))
 
+    def pooling(self) -> str | None:
+        """How one row is made of many, by the file's number; None: it does not say."""
+        known = ("none", "mean", "cls", "last", "rank")
+        value = self.integer("pooling_type", -1)
+        if value >= len(known):
+            raise self._wrong("pooling_type", value, f"0 to {len(known) - 1}")
+        return known[value] if value >= 0 else None
+
     def sees_both_ways(self) -> None:
         """Raises UnsupportedModelError where the file says that attention is causal."""
         if self.flag("attention.causal", False):
