@@ -45,6 +45,7 @@ class ModelInfo:
         file_bytes: size of its tensors in the file.
         sampling: options that the file recommends.
         pooling: how `embed` makes one row of many, if the file says so.
+        outputs: what it computes of a token: "logits", "hidden", "scores" (a classifier's, one per label).
     """
 
     name: str
@@ -58,6 +59,7 @@ class ModelInfo:
     vocab: int
     sampling: Mapping[str, Any]
     pooling: str | None
+    outputs: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -166,10 +168,9 @@ def weights_of(file: ModelFile) -> dict[str, Weight]:
     return {n: Weight(n, info.type, info.shape, file.tensor_bytes(n)) for n, info in file.tensors.items()}
 
 
-def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
-    meta, name = file.metadata, file.architecture
+def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:
+    meta, name = changes.metadata(file.metadata), file.architecture
     sampling = _recommended(meta)
-    pooling = {1: "mean", 2: "cls", 3: "last"}.get(meta.get(f"{name}.pooling_type", 0))
     count = 0
     for info in file.tensors.values():
         size = 1
@@ -187,7 +188,8 @@ def model_info(file: ModelFile, architecture: Architecture) -> ModelInfo:
         width=architecture.width,
         vocab=architecture.vocab,
         sampling=sampling,
-        pooling=pooling,
+        pooling=architecture.pooling,
+        outputs=architecture.graph.outputs,
     )
 
 

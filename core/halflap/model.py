@@ -36,6 +36,8 @@ STAGES = ("file", "tokenizer", "plan", "weights", "ready")
 """Of loading, in order."""
 
 DRY_BREAKERS = ("\n", ":", '"', "*")
+EMBEDDED_AT_ONCE = 64
+"""Texts of one `embed` that are under way together."""
 
 
 def load(
@@ -112,16 +114,15 @@ def load(
             opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
         report("weights")
         ready, weights = plan, loading.weights_of(file)
-        engine = Engine(
-            lambda: Runner(ready, architecture.graph, weights, opened), architecture.graph.groups, plan.limits
-        )
+        graph = architecture.graph
+        engine = Engine(lambda: Runner(ready, graph, weights, opened), graph.groups, plan.limits, graph.whole)
     except BaseException:
         for device in opened:
             device.close()
         file.close()
         raise
     report("ready")
-    return Model(loading.model_info(file, architecture), tokenizer, plan, engine, file.close)
+    return Model(loading.model_info(file, architecture, changes), tokenizer, plan, engine, file.close)
 
 
 def plan(
@@ -204,12 +205,13 @@ class Model:
         """Queue a request; the only door. What is wrong with it raises here, before anything runs.
 
         Raises:
-            InvalidRequestError, NotRegisteredError, TemplateError: the request.
+            InvalidRequestError, NotRegisteredError, TemplateError: the request, or a model that makes no text.
             ContextOverflowError: the prompt leaves no room for an answer.
             BusyError: the queue is full.
             ModelClosedError: the model is closed.
         """
         self._check_open()
+        self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
         if request.messages is not None:
             ids, parser = self._render(request)
@@ -273,32 +275,49 @@ class Model:
 
         Raises:
             ContextOverflowError: more ids than the context holds.
+            InvalidRequestError: a model without logits.
         """
+        self._check_computes("logits")
         ids = self._checked_ids(ids)
         wanted = list(range(len(ids)))[rows] if isinstance(rows, slice) else sorted(rows)
         return self._score(ids, "logits", wanted).result()
 
     def embed(
-        self, texts: str | Sequence[str], /, *, pooling: str | None = None, normalize: bool = True
+        self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
     ) -> npt.NDArray[np.float32]:
         """One row per text, f32 (n, width).
 
         Args:
-            pooling: "mean", "cls", "last"; None: what the file says, else "mean".
+            texts: one, or several, each as text or as token ids.
+            pooling: "mean", "cls" or "last"; "rank": the scores of a model that classifies, (n, labels), as they are;
+                "none": a row per token, those of the texts one after the other; None: what the file says, else "mean".
             normalize: scale each row to length 1.
+
+        Raises:
+            InvalidRequestError: a pooling that is not known, or "rank" of a model that does not classify.
+            ContextOverflowError: a text longer than the context, or than an encoder takes in one step.
         """
         pooling = pooling or self.info.pooling or "mean"
-        if pooling not in ("mean", "cls", "last"):
-            raise InvalidRequestError("pooling", got=repr(pooling), want="'mean', 'cls' or 'last'", field="pooling")
-        futures = []
-        for text in [texts] if isinstance(texts, str) else texts:
-            ids = self._checked_ids(self.tokenizer.encode(text))
-            wanted = {"mean": range(len(ids)), "cls": [0], "last": [len(ids) - 1]}[pooling]
-            futures.append(self._score(ids, "hidden", list(wanted)))
-        pooled = np.array([future.result().mean(axis=0) for future in futures], np.float32)
-        if normalize:
-            pooled /= np.maximum(np.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
-        return pooled.reshape(-1, self.info.width)
+        if pooling not in ("none", "mean", "cls", "last", "rank"):
+            want = "'none', 'mean', 'cls', 'last' or 'rank'"
+            raise InvalidRequestError("pooling", got=repr(pooling), want=want, field="pooling")
+        output = "scores" if pooling == "rank" else "hidden"
+        self._check_computes(output)
+        given = [texts] if isinstance(texts, str) else texts
+        prompts = [self._checked_ids(self.tokenizer.encode(text) if isinstance(text, str) else text) for text in given]
+        futures: list[Future[npt.NDArray[np.float32]]] = []
+        for place, ids in enumerate(prompts):
+            if place >= EMBEDDED_AT_ONCE:
+                futures[place - EMBEDDED_AT_ONCE].result()
+            wanted = {"cls": [0], "rank": [0], "last": [len(ids) - 1]}.get(pooling, range(len(ids)))
+            futures.append(self._score(ids, output, list(wanted)))
+        found = [future.result() for future in futures]
+        if not found:
+            return np.zeros((0, self.info.width), np.float32)
+        rows = np.concatenate(found if pooling == "none" else [each.mean(axis=0, keepdims=True) for each in found])
+        if normalize and pooling != "rank":
+            rows /= np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+        return rows
 
     def close(self) -> None:
         """Free everything. Open streams get ModelClosedError. May be called again."""
@@ -395,6 +414,16 @@ class Model:
         if wrong is not None:
             raise InvalidRequestError("token id", got=wrong, want=f"0 to {self.info.vocab - 1}", field="prompt")
         return checked
+
+    def _check_computes(self, output: str) -> None:
+        if output not in self.info.outputs:
+            raise InvalidRequestError(
+                f"model {self.info.name!r}",
+                got=f"{self.info.architecture}, which gives {' and '.join(self.info.outputs)}",
+                want=f"one that gives {output}",
+                fix="Use `embed`." if output == "logits" and "hidden" in self.info.outputs else None,
+                field="model",
+            )
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:

@@ -52,10 +52,11 @@ def show(plan: Plan) -> None:
         )
     console = common.out()
     kinds = "/".join(plan.kv_type) + (" rotated" if plan.kv_rotation else "")
-    console.print(
-        f"{escape(plan.model)}: context {plan.ctx:,} tokens, KV cache {kinds} for {plan.kv_tokens:,} "
-        f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences"
+    cache = (
+        f"KV cache {kinds} for {plan.kv_tokens:,} tokens ({common.size(plan.kv_bytes)}), "
+        f"{plan.sequences_at_full_length} full-length sequences"
     )
+    console.print(f"{escape(plan.model)}: context {plan.ctx:,} tokens, {cache if plan.kv_bytes else 'no KV cache'}")
     console.print(table)
     for note in plan.notes:
         console.print(f"note: {note}", markup=False)
