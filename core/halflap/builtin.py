@@ -12,6 +12,7 @@ from halflap.weights.catalogue import WEIGHT_TYPES
 ARCHITECTURES = (
     "afmoe",
     "arcee",
+    "bert",
     "cohere2",
     "deepseek2",
     "dots1",
@@ -59,6 +60,7 @@ BY_OTHER_NAMES = {
     "ernie4_5": "llama",
     "ernie4_5-moe": "ernie4_5_moe",
     "falcon-h1": "falcon_h1",
+    "gemma-embedding": "gemma_embedding",
     "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
@@ -66,6 +68,8 @@ BY_OTHER_NAMES = {
     "hunyuan-moe": "hunyuan_moe",
     "minimax-m2": "minimax_m2",
     "mistral4": "deepseek2",
+    "modern-bert": "modern_bert",
+    "nomic-bert": "nomic_bert",
 }
 """Names in files -> module, where they differ."""
 

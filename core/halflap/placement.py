@@ -363,14 +363,15 @@ def _sized(
 
 
 def _limits(graph: Graph, ctx: int, tokens: int, slots: int, wishes: Wishes) -> Limits:
-    step = min(STEP_TOKENS, ctx)
+    step = max(STEP_TOKENS, ctx) if graph.whole else min(STEP_TOKENS, ctx)
     full = -(-tokens // BLOCK_TOKENS)
     blocks = {}
     for group in (g for g in graph.groups if g.kind == "blocks"):
         per_sequence = window_blocks(group.window, step) if group.window else full
         blocks[group.name] = min(full, SEQUENCES * per_sequence)
     pools = {group.name: slots for group in graph.groups if group.kind == "slots"}
-    return Limits(step, SEQUENCES, ROWS, ctx, blocks, wishes.kv_type, slots=pools)
+    rows = step if graph.whole else ROWS  # a sequence that is not cut has all of its wanted rows in one step
+    return Limits(step, SEQUENCES, rows, ctx, blocks, wishes.kv_type, slots=pools)
 
 
 def window_blocks(window: int, step_tokens: int) -> int:

@@ -67,6 +67,8 @@ RECURRENT_CASES = (
     "qwen3next-base",
 )
 CASES += RECURRENT_CASES
+ENCODER_CASES = ("bert-base", "embgemma-base", "modernbert-base", "nomicbert-base", "xlmr-base")
+"""Of the folder `families`; the graphs take whole sequences only."""
 EXTRA_CASES = tuple(
     "afmoe-base arcee-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base gpt2-base gptneox-base "
     "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base jamba-base mamba-base minimaxm2-base mistral4-base "
@@ -81,7 +83,7 @@ QUANT_CASES = tuple(
 
 
 def oracle_file(shared: Path, case: str) -> Path:
-    """Where a case of CASES or EXTRA_CASES lies."""
+    """Where a case of CASES, ENCODER_CASES or EXTRA_CASES lies."""
     return shared / "oracle" / ("extra" if case in EXTRA_CASES else "families") / f"{case}.gguf"
 
 

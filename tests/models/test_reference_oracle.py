@@ -8,7 +8,7 @@ import pytest
 
 from halflap.architectures import gpt_oss
 from halflap.device.reference import ReferenceDevice
-from tests.models.oracle import CASES, EXTRA_CASES, RECURRENT_CASES, OracleModel, error, oracle_file
+from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, RECURRENT_CASES, OracleModel, error, oracle_file
 
 
 @pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
@@ -17,6 +17,16 @@ def test_logits_equal_the_oracle_however_the_prompt_is_fed(shared: Path, case: s
     count = len(model.tokens)
     for chunks in ([count], [1] * count, [7, 13, 1, count - 21]):
         assert error(model.run(chunks)[0], model.logits) < 1e-4
+    model.close()
+
+
+@pytest.mark.parametrize("case", ENCODER_CASES)
+def test_an_encoder_gives_the_oracles_hidden_rows_of_whole_sequences(shared: Path, case: str) -> None:
+    model = OracleModel(oracle_file(shared, case), ReferenceDevice(), sequences=2)
+    assert model.graph.whole
+    assert not model.graph.groups
+    for found in model.run([len(model.tokens)]):
+        assert error(found, model.logits) < 1e-4
     model.close()
 
 

@@ -84,14 +84,31 @@ class Keys:
             raise self._wrong(key, value, "true or false")
         return value
 
-    def windowed(self, key: str, layers: int, period: int) -> tuple[bool, ...]:
-        """Which layers see a window only: all but each `period`-th, unless the file lists them or names a period."""
+    def windowed(self, key: str, layers: int, period: int, *, first: bool = False) -> tuple[bool, ...]:
+        """Which layers see a window only: all but each `period`-th, unless the file lists them or names a period.
+
+        Args:
+            first: the layer that sees all is the first of its period, not the last.
+        """
         value = self._get(key, period)
         if isinstance(value, list) and len(value) >= layers and all(isinstance(v, bool) for v in value):
             return tuple(value[:layers])
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self._wrong(key, value, f"a period of at least 1, or true or false for each of {layers} layers")
-        return tuple(i % value != value - 1 for i in range(layers))
+        return tuple(i % value != (0 if first else value - 1) for i in range(layers))
+
+    def pooling(self) -> str | None:
+        """How one row is made of many, by the file's number; None: it does not say."""
+        known = ("none", "mean", "cls", "last", "rank")
+        value = self.integer("pooling_type", -1)
+        if value >= len(known):
+            raise self._wrong("pooling_type", value, f"0 to {len(known) - 1}")
+        return known[value] if value >= 0 else None
+
+    def sees_both_ways(self) -> None:
+        """Raises UnsupportedModelError where the file says that attention is causal."""
+        if self.flag("attention.causal", False):
+            raise self.refuse("attention", "causal", "'attention.causal' to be false: an encoder")
 
     def experts_used(self) -> int:
         """Experts of each token, at least one of those there are; 0 where there are none."""

@@ -26,6 +26,7 @@ class Architecture:
         width: elements of a hidden row (n_embd).
         vocab: rows of the token embedding.
         layers: blocks of the model.
+        pooling: how one row is made of many, if the file says so.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Architecture:
     width: int
     vocab: int
     layers: int
+    pooling: str | None = None
 
 
 def load(
@@ -61,6 +63,7 @@ def load(
         ) from None
     keys = Keys(name, changes.metadata(metadata), tensors)
     config = module.Config.read(keys)
+    pooling = keys.pooling()
     changes.check(keys, metadata)
     check_shapes(module.weights(config), tensors)
     graph = module.build(config, GraphBuilder(name, tensors, changes.given_width))
@@ -70,7 +73,7 @@ def load(
     if changes.skip_layers:
         graph = skip_layers(graph, changes.skip_layers)
     verify(graph)
-    return Architecture(name, graph, config.context, config.width, config.vocab, config.layers)
+    return Architecture(name, graph, config.context, config.width, config.vocab, config.layers, pooling)
 
 
 def check_shapes(wanted: Iterable[tuple[str, Shape]], tensors: Mapping[str, tuple[str, Shape]]) -> None:

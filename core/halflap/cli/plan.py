@@ -18,11 +18,12 @@ from halflap.placement import Plan
 @click.argument("model", default="starter")
 @common.placement_options
 @common.change_options
+@common.projector_option
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan for `--plan`.")
 @common.as_json
 def command(model: str, save: Path | None, as_json: bool, **options: Any) -> None:
     """Show where MODEL would run, before anything is allocated."""
-    plan = loading.make_plan(model, common.wishes(options), common.changes(options))
+    plan = loading.make_plan(model, common.wishes(options), common.changes(options), options.pop("mmproj"))
     if save:
         plan.save(save)
     if as_json:
@@ -52,10 +53,11 @@ def show(plan: Plan) -> None:
         )
     console = common.out()
     kinds = "/".join(plan.kv_type) + (" rotated" if plan.kv_rotation else "")
-    console.print(
-        f"{escape(plan.model)}: context {plan.ctx:,} tokens, KV cache {kinds} for {plan.kv_tokens:,} "
-        f"tokens ({common.size(plan.kv_bytes)}), {plan.sequences_at_full_length} full-length sequences"
+    cache = (
+        f"KV cache {kinds} for {plan.kv_tokens:,} tokens ({common.size(plan.kv_bytes)}), "
+        f"{plan.sequences_at_full_length} full-length sequences"
     )
+    console.print(f"{escape(plan.model)}: context {plan.ctx:,} tokens, {cache if plan.kv_bytes else 'no KV cache'}")
     console.print(table)
     for note in plan.notes:
         console.print(f"note: {note}", markup=False)

@@ -16,7 +16,7 @@ from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
 from halflap.engine.sequence import Work
 from halflap.engine.steps import build_step
-from halflap.errors import BusyError, HalflapError, ModelClosedError
+from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
 from halflap.log import log
@@ -72,11 +72,15 @@ class Engine:
 
     Args:
         make_runner: called on the engine's thread, which then owns the devices.
+        whole: the graph takes whole sequences only (Graph.whole).
     """
 
-    def __init__(self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits) -> None:
+    def __init__(
+        self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits, whole: bool = False
+    ) -> None:
         self._blocks = BlockManager(groups, limits)
-        self._scheduler = Scheduler(limits, self._blocks)
+        self._scheduler = Scheduler(limits, self._blocks, whole)
+        self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
         self._closing = self._left = False
@@ -97,9 +101,18 @@ class Engine:
         """Queue work; returns at once.
 
         Raises:
+            ContextOverflowError: the graph takes whole sequences only, and this one is longer than a step may be.
             BusyError: the queue is full.
             ModelClosedError: the engine is closed.
         """
+        if self._longest is not None and work.n_prompt > self._longest:
+            raise ContextOverflowError(
+                "prompt",
+                got=f"{work.n_prompt} tokens",
+                want=f"at most the {self._longest} of one step, which an encoder needs to see a text whole",
+                n_prompt=work.n_prompt,
+                n_ctx=self._longest,
+            )
         with self._wake:
             if self._closing:
                 raise closed()

@@ -27,10 +27,11 @@ class Scheduler:
     Args:
         limits: bounds of a step.
         blocks: the KV pools.
+        whole: sequences are never cut: one that does not fit into what is left of a step waits for the next.
     """
 
-    def __init__(self, limits: Limits, blocks: BlockManager) -> None:
-        self._limits, self._blocks = limits, blocks
+    def __init__(self, limits: Limits, blocks: BlockManager, whole: bool = False) -> None:
+        self._limits, self._blocks, self._whole = limits, blocks, whole
         self.waiting: deque[Work] = deque()
         self.running: list[Work] = []
 
@@ -52,6 +53,8 @@ class Scheduler:
             if len(wanted) > rows:
                 stop = wanted[rows]
                 wanted = wanted[:rows]
+            if self._whole and stop < len(sequence.ids):
+                continue
             chunks.append(Chunk(sequence, sequence.computed, stop, tuple(wanted)))
             tokens -= stop - sequence.computed
             rows -= len(wanted)

@@ -87,7 +87,9 @@ class GraphBuilder:
     def finish(self) -> Graph:
         self._close_segment()
         groups = tuple(self._groups.values())
-        return Graph(self.name, dict(self._values), tuple(self._segments), tuple(self._outputs), groups)
+        segments = tuple(self._segments)
+        whole = any(ops.find(node.op).whole for segment in segments for node in segment.nodes)
+        return Graph(self.name, dict(self._values), segments, tuple(self._outputs), groups, whole)
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         if op.startswith("_"):

@@ -62,6 +62,7 @@ TABLE = (
         },
         context=True,
         definition="halflap.graph.encoder_reference:self_attention",
+        whole=True,
     ),
     # Both make R rows of T, so a step that feeds them wants T / count rows.
     Op("mean_rows", ("x",), _fewer_rows, {"count": REQUIRED}, definition="halflap.graph.encoder_reference:mean_rows"),

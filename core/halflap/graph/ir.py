@@ -86,6 +86,7 @@ class Graph:
     Attributes:
         values: every value by name, in order of appearance.
         outputs: names of the values that a caller may fetch.
+        whole: each sequence must come in one step from its first token to its last: encoders, which keep no state.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Graph:
     segments: tuple[Segment, ...] = field(repr=False)
     outputs: tuple[str, ...]
     groups: tuple[StateGroup, ...] = ()
+    whole: bool = False
 
     def nodes(self) -> Iterator[Node]:
         for segment in self.segments:
@@ -109,7 +111,7 @@ class Graph:
 
     def dump(self) -> str:
         """A listing: one line an op, its results' types and shapes first."""
-        lines = [f"graph {self.name}"]
+        lines = [f"graph {self.name}{', whole sequences' if self.whole else ''}"]
         for group in self.groups:
             window = f", window {group.window}" if group.window else ""
             kind = ", slots" if group.kind == "slots" else ""

@@ -36,6 +36,7 @@ class Op:
         context: the definition takes the step and the state first (halflap.graph.reference.Context).
         definition: the numpy meaning as "module:function"; core's is the function of the same name in reference.py.
         keeps: elements of f32 kept per sequence, from inputs and attributes; the op's layer is of a slots group.
+        whole: it must see a whole sequence in one step, for it keeps no state.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Op:
     context: bool = False
     definition: str = ""
     keeps: Callable[[Sequence[Value | None], Mapping[str, Any]], int] | None = None
+    whole: bool = False
 
     def meaning(self) -> Callable[..., Any]:
         """The numpy function that defines this op."""
@@ -123,6 +125,8 @@ def _add_positions(inputs: Sequence[Value | None], attributes: Mapping[str, Any]
     assert table is not None
     if len(table.shape) != 2 or x.shape != ("T", table.shape[1]):
         raise mismatch("add_positions", f"{shown(x)} with {shown(table)}", "a row of the table for each token")
+    if not isinstance(table.shape[0], int) or not -1 <= attributes["row"] < table.shape[0]:
+        raise mismatch("add_positions", f"row {attributes['row']} of {shown(table)}", "a row of it, or -1")
     return [("f32", x.shape)]
 
 
@@ -284,7 +288,8 @@ TABLE = (
     # Token ids read rows of the table, times `scale`; an id of -1-j is row j of `embeds`, from `column` on. Without a
     # table, token ids read as zeros and `width` says how many; without embeds, ids below 0 read row `blank`, if any.
     Op("embed", ("ids", "table?", "embeds?"), _embed, {"scale": 1.0, "column": 0, "width": 0, "blank": -1}),
-    Op("add_positions", ("x", "table"), _add_positions, context=True),
+    # A table's row for each token: that of its index, or the same `row` for all.
+    Op("add_positions", ("x", "table"), _add_positions, {"row": -1}, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),

@@ -240,7 +240,7 @@ def _stage(
         node = _moved(node, layer_index)
         segments.setdefault(segment, []).append(node)
     parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
-    return Stage(device, Graph(graph.name, values, parts, sends, groups), receives, sends)
+    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends)
 
 
 def _moved(node: Node, places: Mapping[tuple[str, int], int]) -> Node:

@@ -55,9 +55,9 @@ def embed(ids: I32, table: F32 | None, embeds: F32 | None, *, scale: float, colu
     return rows
 
 
-def add_positions(context: Context, x: F32, table: F32) -> F32:
-    """Learned positions: the table's row of each token's index."""
-    return x + table[context.step.index]
+def add_positions(context: Context, x: F32, table: F32, *, row: int) -> F32:
+    """Learned positions: the table's row of each token's index; or one row of it for all tokens."""
+    return x + (table[context.step.index] if row < 0 else table[row])
 
 
 def linear(x: F32, weight: F32, bias: F32 | None) -> F32:

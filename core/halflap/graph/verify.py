@@ -24,6 +24,9 @@ def verify(graph: Graph) -> None:
     for group, layer in slots:
         if slots.count((group, layer)) > 1:
             raise _wrong(f"layer {layer} of slots group {group!r}", "two ops", "one")
+    whole = [node.op for node in graph.nodes() if ops.find(node.op).whole]
+    if whole and not graph.whole:
+        raise _wrong(f"graph with op {whole[0]!r}", "sequences in parts", "whole ones")
     for name in graph.outputs:
         if name not in known or not name:
             raise _wrong(f"graph output {name!r}", "no op that makes it", "one of the results")

@@ -11,7 +11,7 @@ import pytest
 import halflap
 from halflap.device.reference import ReferenceDevice
 from tests.any_device.cpu.kit import relative
-from tests.models.oracle import CASES, EXTRA_CASES, QUANT_CASES, OracleModel, oracle_file
+from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, QUANT_CASES, OracleModel, oracle_file
 
 
 @pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
@@ -33,6 +33,39 @@ def test_a_family_gives_the_same_logits_across_two_devices(cpu: Any, shared: Pat
     for chunks in ([count], [11, 1, count - 12]):
         assert relative(model.run(chunks)[0], model.logits) < 2e-3
     model.close()
+
+
+@pytest.mark.parametrize("case", ENCODER_CASES)
+def test_an_encoder_gives_the_oracles_hidden_rows(cpu: Any, shared: Path, case: str) -> None:
+    alone = OracleModel(oracle_file(shared, case), cpu)
+    several = OracleModel(oracle_file(shared, case), cpu, sequences=3)
+    two = OracleModel(oracle_file(shared, case), cpu, second=ReferenceDevice())
+    count = len(alone.tokens)
+    (hidden,) = alone.run([count])
+    assert relative(hidden, alone.logits) < 2e-3
+    assert np.array_equal(several.run([count]), [hidden] * 3)
+    assert relative(two.run([count])[0], alone.logits) < 2e-3
+    for model in (alone, several, two):
+        model.close()
+
+
+@pytest.mark.parametrize("case", [*ENCODER_CASES, "qwen3-embed"])
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_text_is_embedded_as_the_oracle_pools_it(shared: Path, case: str, device: str) -> None:
+    """Among others of other lengths, which share its steps."""
+    pytest.importorskip("halflap_cpu", reason="halflap-cpu is not installed")
+    path = oracle_file(shared, case)
+    answers = np.load(path.with_suffix(".npz"))
+    ids = answers["tokens"].tolist()
+    with halflap.load(path, devices=[device], kv_type="f32") as model:
+        rows = model.embed([ids, *(ids[:n] for n in range(1, 40, 3)), ids], normalize=False)
+        each = model.embed([ids, ids[:7]], pooling="none", normalize=False)
+        alone = model.embed([ids[:7]], normalize=False)
+    assert relative(rows[0], answers["pooled_hf"]) < 2e-3
+    assert relative(each[: len(ids)], answers["logits_hf"]) < 2e-3
+    assert each.shape == (len(ids) + 7, len(answers["pooled_hf"]))
+    np.testing.assert_allclose(rows[-1], rows[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(rows[3], alone[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", [case for case in [*CASES, *EXTRA_CASES] if case != "qwen3-embed"])

@@ -14,7 +14,7 @@ from attrs import evolve
 from halflap.engine.engine import Engine
 from halflap.engine.scheduler import Scheduler
 from halflap.engine.sequence import Scoring
-from halflap.errors import BusyError, ModelClosedError
+from halflap.errors import BusyError, ContextOverflowError, ModelClosedError
 from halflap.graph.ir import LayerWidth, StateGroup
 from halflap.graph.step import Limits, Step
 
@@ -67,6 +67,27 @@ def test_steps_stay_within_the_limits_and_every_row_reaches_its_owner() -> None:
     assert engine.metrics().blocks_used == {"kv": 0}
     engine.close()
     assert runner.closed
+
+
+def test_whole_sequences_share_steps_and_are_never_cut() -> None:
+    runner = Runner()
+    runner.gate.clear()
+    limits = evolve(LIMITS, rows=16, blocks={})
+    engine = Engine(lambda: runner, (), limits, whole=True)  # type: ignore[arg-type, return-value]
+    lengths = [16, 9, 5, 8, 2, 16, 1, 7]
+    asked = [score(engine, list(range(100 * i, 100 * i + n))) for i, n in enumerate(lengths)]
+    with pytest.raises(ContextOverflowError, match="got 17 tokens, want at most the 16 of one step"):
+        score(engine, list(range(17)))
+    runner.gate.set()
+    for i, found in enumerate(asked):
+        assert found["event"].wait(60)
+        assert found["rows"][:, 0].tolist() == list(range(100 * i, 100 * i + lengths[i]))
+    assert len(runner.steps) < len(lengths)
+    for step in runner.steps:
+        assert step.n_tokens <= 16
+        for start, stop in zip(step.seq_start[:-1], step.seq_start[1:], strict=True):
+            assert step.index[start:stop].tolist() == list(range(lengths[step.ids[start] // 100]))
+    engine.close()
 
 
 def test_a_full_queue_says_when_to_come_again() -> None:

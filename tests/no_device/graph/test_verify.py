@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from tests.models.oracle import CASES, EXTRA_CASES, oracle_file
+from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, oracle_file
 
 from halflap import loading
 from halflap.errors import HalflapError
@@ -21,7 +21,7 @@ def graph(shared: Path) -> Graph:
         return loading.open_architecture(file).graph
 
 
-@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
+@pytest.mark.parametrize("case", [*CASES, *ENCODER_CASES, *EXTRA_CASES])
 def test_every_architecture_writes_sound_graphs(shared: Path, case: str) -> None:
     with loading.open_model(oracle_file(shared, case)) as file:
         verify(loading.open_architecture(file).graph)
@@ -69,10 +69,17 @@ def test_a_broken_graph_is_refused(graph: Graph, message: str) -> None:
         verify(BREAKS[message](graph))
 
 
-@pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
+@pytest.mark.parametrize("case", [*CASES, *ENCODER_CASES, *EXTRA_CASES])
 def test_every_tensor_of_a_file_is_read(shared: Path, case: str) -> None:
     with loading.open_model(oracle_file(shared, case)) as file:
         assert set(loading.open_architecture(file).graph.weights()) == set(file.tensors)
+
+
+def test_an_encoder_that_takes_parts_of_sequences_is_refused(shared: Path) -> None:
+    with loading.open_model(shared / "oracle" / "families" / "bert-base.gguf") as file:
+        graph = loading.open_architecture(file).graph
+    with pytest.raises(HalflapError, match=r"'self_attention'.* whole ones"):
+        verify(evolve(graph, whole=False))
 
 
 SLOT_BREAKS: dict[str, Callable[[Graph], Graph]] = {

@@ -41,14 +41,14 @@ struct Embed : Call {
 struct AddPositions : Call {
   int x, table, y;
   Type type;
-  int64_t positions, wide;
+  int64_t positions, wide, fixed;  // the row of all tokens, or -1: each its own
 
   void run(const Run &run) const override {
-    check_ids("position", run.step.index, run.step.tokens, positions);
+    if (fixed < 0) check_ids("position", run.step.index, run.step.tokens, positions);
     const int64_t bytes = row_bytes(type, wide);
     run.for_rows(run.step.tokens, wide, [&](int64_t t, int worker) {
       float *row = reinterpret_cast<float *>(run.scratch(worker));
-      run.k.dequantize[static_cast<int>(type)](run.bytes(table) + run.step.index[t] * bytes, wide, row);
+      run.k.dequantize[static_cast<int>(type)](run.bytes(table) + (fixed < 0 ? run.step.index[t] : fixed) * bytes, wide, row);
       run.k.add(run.floats(x) + t * wide, row, run.floats(y) + t * wide, wide);
     });
   }
@@ -128,8 +128,9 @@ void bind_take(const Graph &graph, const Node &node, Plan *plan) {
 
 void bind_add_positions(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 2, 2, 1);
-  in.no_more();
   auto call = std::make_unique<AddPositions>();
+  call->fixed = in.integer("row");
+  in.no_more();
   call->x = in.input(0);
   call->table = in.input(1);
   call->y = in.output();
@@ -142,6 +143,7 @@ void bind_add_positions(const Graph &graph, const Node &node, Plan *plan) {
   in.want(width(x) == table.dims[1], "width of x", width(x), table.dims[1]);
   call->type = table.type;
   call->positions = table.dims[0];
+  in.want(call->fixed >= -1 && call->fixed < call->positions, "row", call->fixed, call->positions - 1);
   call->wide = table.dims[1];
   if (!plan) return;
   plan->need_worker(call->wide * 4);

@@ -195,6 +195,9 @@ def _rows_and_routes() -> Iterator[Case]:
     rows = Operand("rows", ("R",), dtype="i32")
     table = Operand("table", (53, 65), "weight", "F32")
     yield case("add_positions", "F32", row("x", 65), table, chunks=((17, 3), (1, 33)))
+    for same in (0, 2):
+        few = Operand("table", (3, 65), "weight", "F32")
+        yield case("add_positions", f"row-{same}", row("x", 65), few, attributes={"row": same}, chunks=((17, 3),))
     yield case("embed", "F32", ids, Operand("table", (37, 65), "weight", "F32"), chunks=((17,),))
     for wanted in ((), (4,), (0, 2, 4), (4, 0, 4)):
         yield case("take", f"rows-{'-'.join(map(str, wanted)) or 'none'}", row("x", 35), rows, wanted=wanted)
