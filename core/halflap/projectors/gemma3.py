@@ -41,7 +41,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_epsilon"),
             patch=keys.integer("patch_size", least=1, most=1 << 10),
             image=keys.integer("image_size", least=1, most=1 << 14),
-            pool=keys.integer("projector.scale_factor", 4, least=1, most=1 << 10),
+            pool=keys.integer("projector.scale_factor", 4, least=1, most=64),
             projected=keys.integer("projection_dim", least=1),
         )
         if c.width % c.heads or c.image % (c.patch * c.pool):

@@ -44,7 +44,7 @@ class Config:
         head_dim = keys.rows("v.blk.0.attn_q_norm.weight")
         heads = keys.integer("attention.head_count", least=1)
         patch = keys.integer("patch_size", least=1, most=1 << 10)
-        pool = keys.integer("projector.scale_factor", 3, least=1, most=1 << 10)
+        pool = keys.integer("projector.scale_factor", 3, least=1, most=64)
         if head_dim % 4:
             raise ModelFormatError(
                 "tensor 'v.blk.0.attn_q_norm.weight'", got=head_dim, want="a multiple of 4 elements",
@@ -96,7 +96,6 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
             yield f"{b}{name}.weight", (rows, columns)
             for bound in ("input_min", "input_max", "output_min", "output_max"):
                 yield f"{b}{name}.{bound}?", (1,)
-        yield b + "out_scale.weight?", (1,)
     yield "v.std_bias?", (c.width,)
     yield "v.std_scale?", (c.width,)
     yield "mm.input_projection.weight", (c.projected, c.width)
@@ -133,9 +132,6 @@ def build(c: Config, g: GraphBuilder) -> Graph:
         up = _linear(g, h, b + "ffn_up")
         h = _linear(g, g.glu(gate, up, activation="gelu_tanh"), b + "ffn_down")
         x = g.add(x, g.rms_norm(h, g.weight(b + "ffn_post_norm.weight"), eps=c.eps))
-        scale = g.optional(b + "out_scale.weight")
-        if scale is not None:
-            x = g.mul(x, scale)
     g.segment("projector")
     x = g.scale(g.mean_rows(x, count=c.pool**2), factor=math.sqrt(c.width))
     bias, scale = g.optional("v.std_bias"), g.optional("v.std_scale")

@@ -50,7 +50,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_epsilon"),
             patch=keys.integer("patch_size", least=1, most=1 << 10),
             image=keys.integer("image_size", least=1, most=1 << 14),
-            merge=keys.integer("spatial_merge_size", 1, least=1, most=1 << 10),
+            merge=keys.integer("spatial_merge_size", 1, least=1, most=64),
             activation="gelu" if keys.uses("gelu") else "silu",
             projected=keys.integer("projection_dim", least=1),
         )

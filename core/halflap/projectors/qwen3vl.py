@@ -61,7 +61,7 @@ class Config:
             heads=heads,
             eps=keys.positive("attention.layer_norm_epsilon"),
             patch=keys.integer("patch_size", least=1, most=1 << 10),
-            merge=keys.integer("spatial_merge_size", least=1, most=1 << 10),
+            merge=keys.integer("spatial_merge_size", least=1, most=64),
             fewest=fewest,
             most=keys.integer("image_max_pixels", max(MOST, fewest), least=fewest),
             table=square(keys.rows("v.position_embd.weight"), "v.position_embd.weight"),
