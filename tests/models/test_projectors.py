@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attrs import evolve
 
 from halflap import loading
 from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.device.reference import ReferenceDevice
-from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
+from halflap.errors import InvalidRequestError, ModelError, ModelFormatError, UnsupportedModelError
 from halflap.projectors.loading import Projection, Projector, read
 from halflap.projectors.patches import cells, resampled
 from halflap.testing.fake import FakeDevice
@@ -307,3 +309,29 @@ def test_gemma_4_keeps_to_the_bounds_of_its_file(shared: Path, tmp_path: Path, d
     assert np.abs(rows[0] - wanted).max() < 1e-5 * np.abs(wanted).max()
     assert np.abs(rows[2] - wanted).max() > 1e-2 * np.abs(wanted).max()
     assert np.abs(rows[2] - rows[3]).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("case", BOUNDS)
+def test_no_wrong_key_or_tensor_of_any_family_is_more_than_a_model_error(shared: Path, case: str) -> None:
+    with loading.open_model(shared / "oracle" / "families" / f"mm-{case}.gguf") as file:
+        wrong: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        for key in [key for key in file.metadata if key.startswith("clip.")]:
+            for value in (None, -1, 0, 1, 3, (1 << 31) - 1, 1 << 31, 0.0, math.nan, True, "x", [], [1, 2], [0.5] * 3):
+                wrong.append(({**file.metadata, key: value}, dict(file.tensors)))
+                if value is None:
+                    del wrong[-1][0][key]
+        for name, info in file.tensors.items():
+            less = {key: value for key, value in file.tensors.items() if key != name}
+            wrong.append((dict(file.metadata), less))
+            for shape in ((), (1,), (0,), info.shape[::-1], (*info.shape, 1), (1, 1, 1, 1, 1), (1 << 40, 1 << 40)):
+                wrong.append((dict(file.metadata), {**file.tensors, name: evolve(info, shape=shape)}))
+        refused = 0
+        for metadata, tensors in wrong:
+            try:
+                found = read(evolve(file, metadata=metadata, tensors=tensors), 64)
+                assert found.graph.outputs[0] == "embeds"
+                with contextlib.suppress(InvalidRequestError):
+                    assert min(found.fit(70, 90)) > 0
+            except ModelError:
+                refused += 1
+        assert refused > len(wrong) // 2

@@ -138,6 +138,8 @@ class Keys:
         """First dimension of a tensor: its number of rows."""
         if tensor not in self.tensors:
             raise ModelFormatError("tensor", got="none", want=repr(tensor), field=tensor)
+        if not self.tensors[tensor][1]:
+            raise ModelFormatError(f"tensor {tensor!r}", got="one number", want="rows", field=tensor)
         return self.tensors[tensor][1][0]
 
     def refuse(self, kind: str, name: str, want: str) -> UnsupportedModelError:

@@ -271,7 +271,7 @@ def step_of(images: Sequence[Arranged], names: Sequence[str]) -> tuple[Step, dic
 
 def _flat(name: str, shape: Shape) -> Shape:
     """A tensor's shape as ops take it: patches and tables of several axes as matrices, the class token as a row."""
-    if name == "v.class_embd":
+    if name == "v.class_embd" and shape:
         return (1, shape[-1])
     if len(shape) == 4:
         return (shape[0], shape[1] * shape[2] * shape[3])
