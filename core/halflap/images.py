@@ -72,7 +72,7 @@ class Eyes:
 
     def __init__(self, projection: Projection, device: Device, graph: Graph, longest: int) -> None:
         self.projection, self.frame = projection, FRAMES[projection.kind]
-        self._device, self._projector = device, Projector(projection, device, tokens=4 * longest)
+        self._device, self._projector = device, Projector(projection, device)
         self._whole = any(node.attributes.get("spans") for node in graph.nodes())
         self._axes = 3 if any(node.attributes.get("axes") for node in graph.nodes()) else 1
         self._longest = longest
