@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"projectors"}),  # architectures with weights of their own, and the device that runs them
     frozenset({"placement"}),
     frozenset({"engine"}),
-    frozenset({"stream", "loading"}),
+    frozenset({"stream", "loading", "images"}),
     frozenset({"model"}),
     frozenset({"testing"}),
     frozenset({"cli"}),  # `halflap devices --check` runs the kit

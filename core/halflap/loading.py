@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from halflap import placement, plugins
 from halflap.architectures import loading as architectures
@@ -28,6 +28,8 @@ from halflap.errors import (
     ModelNotFoundError,
 )
 from halflap.placement import Plan, Wishes
+from halflap.projectors import loading as projectors
+from halflap.projectors.loading import Projection
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
 
@@ -147,6 +149,23 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
     return architecture
 
 
+def open_projection(
+    projector: str | os.PathLike[str], file: ModelFile, *, mmap: bool = True
+) -> tuple[ModelFile, Projection]:
+    """The projector file that goes with an open text model; the caller closes it.
+
+    Raises:
+        ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file, or it does not fit the text model.
+    """
+    width = file.metadata.get(f"{file.architecture}.embedding_length")
+    opened = open_model(projector, mmap=mmap)
+    try:
+        return opened, projectors.read(opened, int(width) if isinstance(width, int) else 0)
+    except BaseException:
+        opened.close()
+        raise
+
+
 def open_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that metadata describes, with what plugins add to the built-in kinds.
 
@@ -222,10 +241,19 @@ def open_wished(wishes: Wishes) -> list[Device]:
     raise failure or ModelNotFoundError("devices", got="no backend", want="at least the reference device")
 
 
-def make_plan(model: str | os.PathLike[str], wishes: Wishes | None = None, changes: Changes = NO_CHANGES) -> Plan:
+def make_plan(
+    model: str | os.PathLike[str],
+    wishes: Wishes | None = None,
+    changes: Changes = NO_CHANGES,
+    projector: str | os.PathLike[str] | None = None,
+) -> Plan:
     """Place a model without loading it: `halflap plan`."""
     wishes = wishes or Wishes()
     with open_model(model) as file:
+        if projector is not None:
+            opened, projection = open_projection(projector, file)
+            opened.close()
+            changes = evolve(changes, given_width=projection.width)
         architecture = open_architecture(file, changes)
         devices: Sequence[Device] = open_wished(wishes)
         try:

@@ -13,16 +13,19 @@ from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
+from attrs import evolve
 
 from halflap import loading, placement
 from halflap.architectures.changes import Changes, Override
 from halflap.device.opening import open_devices
 from halflap.engine.engine import Engine, Metrics, closed
+from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
 from halflap.engine.sequence import Generation, Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
 from halflap.events import Progress
+from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan, Wishes
 from halflap.sampling import chain
@@ -54,6 +57,8 @@ def load(
     overrides: Mapping[str, Override] | None = None,
     skip_layers: Sequence[int] = (),
     split: Sequence[float] = (),
+    projector: str | os.PathLike[str] | None = None,
+    media_path: str | os.PathLike[str] | None = None,
     mmap: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
@@ -71,6 +76,8 @@ def load(
         split: share of the layers per device.
         overrides: metadata to read otherwise than the file has it, such as {"llama.expert_used_count": 4}.
         skip_layers: layers to leave out, counted from 0.
+        projector: file of the model's image projector (`mmproj`); chats may then hold images.
+        media_path: folder from which messages may name images as `file:` URLs; None: none.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
         progress: called before each stage of loading and once at the end, on this thread.
 
@@ -99,8 +106,13 @@ def load(
     file = loading.open_model(model, mmap=mmap)
     if mmap:
         loading.read_ahead(file)
-    opened = []
+    opened, owned = [], [file.close]
     try:
+        projection = None
+        if projector is not None:
+            projector_file, projection = loading.open_projection(projector, file, mmap=mmap)
+            owned.append(projector_file.close)
+            changes = evolve(changes, given_width=projection.width)
         architecture = loading.open_architecture(file, changes)
         report("tokenizer")
         tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
@@ -113,16 +125,22 @@ def load(
             plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
             opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
         report("weights")
+        eyes = None
+        if projection is not None:
+            (sees,) = open_devices(plan.devices[:1], {"threads": str(plan.threads)} if plan.threads else {})
+            eyes = Eyes(projection, sees, architecture.graph, plan.limits.tokens)
+            owned.append(eyes.close)
         ready, weights = plan, loading.weights_of(file)
         graph = architecture.graph
         engine = Engine(lambda: Runner(ready, graph, weights, opened), graph.groups, plan.limits, graph.whole)
     except BaseException:
         for device in opened:
             device.close()
-        file.close()
+        _release(owned)
         raise
     report("ready")
-    return Model(loading.model_info(file, architecture, changes), tokenizer, plan, engine, file.close)
+    info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
+    return Model(info, tokenizer, plan, engine, lambda: _release(owned), eyes, folder)
 
 
 def plan(
@@ -183,8 +201,18 @@ def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
 class Model:
     """A loaded model. Any thread and any event loop may use it; one engine thread inside owns the devices."""
 
-    def __init__(self, info: ModelInfo, tokenizer: Tokenizer, plan: Plan, engine: Engine, release: Any) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        tokenizer: Tokenizer,
+        plan: Plan,
+        engine: Engine,
+        release: Any,
+        eyes: Eyes | None = None,
+        media_path: Path | None = None,
+    ) -> None:
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
+        self._eyes, self._media_path = eyes, media_path
         self._engine, self._pid = engine, os.getpid()
         self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
 
@@ -213,13 +241,14 @@ class Model:
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
+        images, parser = NO_IMAGES, PlainParser()
         if request.messages is not None:
-            ids, parser = self._render(request)
+            ids, images, parser = self._render(request)
+        elif isinstance(request.prompt, str):
+            ids = self.tokenizer.encode(request.prompt)
         else:
-            prompt = request.prompt
-            assert prompt is not None
-            ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else self._checked_ids(prompt)
-            parser = PlainParser()
+            assert request.prompt is not None
+            ids, images = self._given(request.prompt, request.images)
         limit = self._limit(ids, options.get("max_tokens"))
         channel = Channel()
         work = Generation(
@@ -233,6 +262,7 @@ class Model:
             options.get("max_tokens"),
             options.get("logprobs"),
             options.get("timeout"),
+            images,
         )
         self._engine.submit(work)
         engine = self._engine
@@ -252,9 +282,15 @@ class Model:
             return self.submit(Request(messages=prompt, tools=tools, options=options))  # type: ignore[arg-type]
         return self.submit(Request(prompt=prompt, tools=tools, options=options))  # type: ignore[arg-type]
 
-    def generate(self, prompt: str | Sequence[int], /, **options: Unpack[Options]) -> Completion:
-        """Continue a prompt; waits for the whole answer."""
-        return self.submit(Request(prompt=prompt, options=options)).result()
+    def generate(
+        self, prompt: str | Sequence[int], /, *, images: Sequence[bytes] = (), **options: Unpack[Options]
+    ) -> Completion:
+        """Continue a prompt; waits for the whole answer.
+
+        Args:
+            images: encoded images, one for each -1 of a prompt of ids.
+        """
+        return self.submit(Request(prompt=prompt, images=images, options=options)).result()
 
     def chat(
         self, messages: Messages, /, *, tools: Sequence[Mapping[str, Any]] = (), **options: Unpack[Options]
@@ -270,17 +306,22 @@ class Model:
         """Text of token ids."""
         return self.tokenizer.decode(ids)
 
-    def logits(self, ids: Sequence[int], /, *, rows: slice | Sequence[int] = slice(None)) -> npt.NDArray[np.float32]:
+    def logits(
+        self, ids: Sequence[int], /, *, rows: slice | Sequence[int] = slice(None), images: Sequence[bytes] = ()
+    ) -> npt.NDArray[np.float32]:
         """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
+
+        Args:
+            images: encoded images, one for each -1 among the ids, which becomes as many positions as it has rows.
 
         Raises:
             ContextOverflowError: more ids than the context holds.
             InvalidRequestError: a model without logits.
         """
         self._check_computes("logits")
-        ids = self._checked_ids(ids)
+        ids, given = self._given(ids, images)
         wanted = list(range(len(ids)))[rows] if isinstance(rows, slice) else sorted(rows)
-        return self._score(ids, "logits", wanted).result()
+        return self._score(ids, "logits", wanted, given).result()
 
     def embed(
         self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
@@ -335,17 +376,40 @@ class Model:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def _render(self, request: Request) -> tuple[list[int], Any]:
+    def _given(self, ids: Sequence[int], images: Sequence[bytes]) -> tuple[list[int], Images]:
+        """Checked ids, in which each -1 has become the rows of an image."""
+        if not images:
+            return self._checked_ids(ids), NO_IMAGES
+        self._checked_ids([token for token in ids if token != -1] or [0])
+        eyes = self._seeing()
+        return eyes.insert(ids, eyes.see([(f"images[{i}]", data) for i, data in enumerate(images)]))
+
+    def _seeing(self) -> Eyes:
+        if self._eyes is None:
+            raise InvalidRequestError(
+                "images",
+                got="a model that cannot see",
+                want="one loaded with a projector",
+                field="images",
+                fix="Load with projector=… (`--mmproj FILE`).",
+            )
+        return self._eyes
+
+    def _render(self, request: Request) -> tuple[list[int], Images, Any]:
         variables = dict(request.options.get("chat_template_kwargs", {}))
         if "enable_thinking" in request.options:
             variables["enable_thinking"] = request.options["enable_thinking"]
         assert request.messages is not None
-        pieces = self._format.render(request.messages, request.tools, **variables)
+        messages, found = taken_out(request.messages, self._media_path)
+        seen = self._seeing().see(found) if found else []
+        pieces = self._format.render(messages, request.tools, **variables)
         prompt = "".join(piece.text for piece in pieces)
         bos = self.tokenizer.token_text(self.tokenizer.bos_id)
         add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
-        ids = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces], add_special=add_special)
-        return ids, self._format.parser(request.tools, prompt)
+        woven = self._seeing().framed(pieces, seen) if seen else [(p.text, p.special) for p in pieces]
+        ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
+        images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
+        return ids, images, self._format.parser(request.tools, prompt)
 
     def _chain(self, options: Mapping[str, Any]) -> chain.SamplerChain:
         options = dict(options)
@@ -385,7 +449,9 @@ class Model:
             )
         return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
 
-    def _score(self, ids: list[int], output: str, rows: list[int]) -> Future[npt.NDArray[np.float32]]:
+    def _score(
+        self, ids: list[int], output: str, rows: list[int], images: Images = NO_IMAGES
+    ) -> Future[npt.NDArray[np.float32]]:
         self._check_open()
         if len(ids) > self.plan.ctx:
             raise ContextOverflowError(
@@ -403,7 +469,7 @@ class Model:
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, output, rows, done))
+        self._engine.submit(Scoring(ids, output, rows, done, images))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
@@ -435,6 +501,12 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
+
+
+def _release(owned: Sequence[Callable[[], None]]) -> None:
+    """Close what a model owns, last opened first."""
+    for close in reversed(owned):
+        close()
 
 
 def _close(engine: Engine, release: Any, pid: int) -> None:

@@ -18,6 +18,7 @@ from halflap.device.reference import ReferenceDevice
 from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
 from halflap.projectors.loading import Projection, Projector, read
 from halflap.projectors.patches import cells, resampled
+from halflap.testing.fake import FakeDevice
 from halflap.weights.gguf_writer import write
 
 F32 = npt.NDArray[np.float32]
@@ -28,13 +29,15 @@ BOUNDS = {"gemma3": 3e-4, "gemma4v": 1e-5, "mistral3": 1e-5, "qwen35": 1e-5, "qw
 ODD = {"gemma4v": (1, 5), "mistral3": (3, 1), "qwen35": (5, 3), "qwen3vl": (1, 7)}
 
 
-@pytest.fixture(params=["reference", "cpu"])
+@pytest.fixture(params=["reference", "fake", "cpu"])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     if request.param == "cpu":
         pytest.importorskip("halflap_cpu", reason="halflap-cpu is not installed")
         (opened,) = open_devices(["cpu"])
         yield opened
         opened.close()
+    elif request.param == "fake":
+        yield FakeDevice()
     else:
         yield ReferenceDevice()
 

@@ -122,6 +122,10 @@ def changes(options: dict[str, Any]) -> Changes:
     return Changes(dict(map(parse_override, options.pop("override_kv"))), layers)
 
 
+projector_option = click.option(
+    "-mm", "--mmproj", type=click.Path(path_type=Path), help="File of the model's image projector."
+)
+
 plan_file = click.option(
     "--plan", type=click.Path(path_type=Path), help="A plan that `halflap plan --save` wrote; instead of placing anew."
 )
@@ -156,7 +160,7 @@ def wishes(options: dict[str, Any]) -> Wishes:
     )
 
 
-def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES) -> Plan:
+def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES, projector: Path | None = None) -> Plan:
     """Takes the placement options, or --plan instead of them, out of a command's arguments.
 
     Raises:
@@ -166,7 +170,7 @@ def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES) -> 
     asked = sorted(name for name in PLACEMENT if options[name] not in (None, (), ""))
     wished = wishes(options)
     if saved is None:
-        return loading.make_plan(model, wished, changed)
+        return loading.make_plan(model, wished, changed, projector)
     if asked:
         raise PlanError(
             "--plan", got=f"--{asked[0].replace('_', '-')} beside it", want="one of them", fix="The plan has it all."

@@ -18,11 +18,12 @@ from halflap.placement import Plan
 @click.argument("model", default="starter")
 @common.placement_options
 @common.change_options
+@common.projector_option
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan for `--plan`.")
 @common.as_json
 def command(model: str, save: Path | None, as_json: bool, **options: Any) -> None:
     """Show where MODEL would run, before anything is allocated."""
-    plan = loading.make_plan(model, common.wishes(options), common.changes(options))
+    plan = loading.make_plan(model, common.wishes(options), common.changes(options), options.pop("mmproj"))
     if save:
         plan.save(save)
     if as_json:

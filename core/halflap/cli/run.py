@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from halflap.cli import common
 from halflap.cli.progress import Waiting
+from halflap.errors import InvalidRequestError
 from halflap.events import Prefill, Reasoning, Text, ToolCall
 from halflap.model import Model, load
 from halflap.stream import Stream
@@ -19,14 +21,23 @@ from halflap.stream import Stream
 @common.model_option
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
 @click.option("--system", help="System message before the prompt.")
+@click.option("--image", multiple=True, type=click.Path(dir_okay=False, path_type=Path), help="Show a picture.")
 @click.option("--thinking/--no-thinking", default=None, help="Let the model think first, if its template can.")
 @common.placement_options
 @common.plan_file
 @common.change_options
+@common.projector_option
 @common.sampling_options
 @common.as_json
 def command(
-    prompt: str | None, model: str, raw: bool, system: str | None, thinking: bool | None, as_json: bool, **options: Any
+    prompt: str | None,
+    model: str,
+    raw: bool,
+    system: str | None,
+    thinking: bool | None,
+    image: tuple[Path, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Answer PROMPT (or what comes on stdin) and print the answer as it is written."""
     if prompt is None:
@@ -36,8 +47,9 @@ def command(
     request = common.request_options(options)
     if thinking is not None:
         request["enable_thinking"] = thinking
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": prompt})
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    pictures = [{"type": "image", "image": picture(path)} for path in image]
+    messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt}] if image else prompt})
     with open_model(model, options) as loaded:
         for note in loaded.plan.notes:
             common.notes().print(note, style="dim", markup=False)
@@ -48,13 +60,27 @@ def command(
                 show(stream)
 
 
+def picture(path: Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        what = f"--image {str(path)!r}"
+        raise InvalidRequestError(what, got=cause.strerror, want="a readable file", field="image") from cause
+
+
 def open_model(model: str, options: dict[str, Any]) -> Model:
     """Place and load a model as a command's options say, with a spinner if it takes long."""
-    changed = common.changes(options)
+    changed, projector = common.changes(options), options.pop("mmproj")
     with Waiting(f"loading {model}") as waiting:
         return load(
             model,
-            plan=common.plan(model, options, changed),
+            plan=common.plan(model, options, changed, projector),
+            projector=projector,
             overrides=changed.overrides,
             skip_layers=changed.skip_layers,
             progress=lambda p: waiting.update(p.done, p.total),

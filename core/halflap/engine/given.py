@@ -50,6 +50,10 @@ class Images:
     def __attrs_post_init__(self) -> None:
         assert all(a.stop <= b.start for a, b in pairwise(self.given))
 
+    def covers(self, place: int) -> bool:
+        """Whether a row of an image stands here, and no token."""
+        return any(image.start <= place < image.stop for image in self.given)
+
     def cut(self, start: int, stop: int) -> int:
         """The last place up to `stop` at which a step that begins at `start` may end."""
         if self.whole:

@@ -133,6 +133,7 @@ class Request:
     messages: Sequence[Mapping[str, Any]] | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] = field(factory=dict)
+    images: Sequence[bytes] = ()
 
     def __attrs_post_init__(self) -> None:
         if (self.prompt is None) == (self.messages is None):
@@ -140,6 +141,10 @@ class Request:
             raise InvalidRequestError("prompt and messages", got=got, want="one of them", field="prompt")
         if self.messages is not None:
             _check_messages(self.messages)
+        if self.images and (self.messages is not None or isinstance(self.prompt, str)):
+            raise InvalidRequestError(
+                "images", got="text or messages", want="a prompt of ids with -1 for each", field="images"
+            )
         if self.tools and self.messages is None:
             raise InvalidRequestError("tools", got="a prompt without messages", want="a chat", field="tools")
         for name, value in self.options.items():

@@ -87,8 +87,9 @@ class Generation:
         self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
         self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
         self._submitted = self._started = self._first = time.monotonic()
-        for token in self.ids:
-            chain.accept(token)
+        for place, token in enumerate(self.ids):
+            if not images.covers(place):
+                chain.accept(token)
 
     def late(self, now: float) -> bool:
         return self._timeout is not None and now - self._submitted > self._timeout

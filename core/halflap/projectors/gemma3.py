@@ -51,6 +51,14 @@ class Config:
             )  # fmt: skip
         return c
 
+    @property
+    def most_patches(self) -> int:
+        return (self.image // self.patch) ** 2
+
+    def limited(self, rows: int) -> Config:
+        """Unchanged: the tower's square is what it is."""
+        return self
+
 
 def weights(c: Config) -> Iterator[tuple[str, Shape]]:
     yield "v.patch_embd.weight", (c.width, 3 * c.patch**2)

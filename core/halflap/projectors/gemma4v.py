@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from halflap.architectures.keys import Shape
 from halflap.errors import InvalidRequestError, ModelFormatError
@@ -66,6 +66,14 @@ class Config:
             table=keys.rows("v.position_embd.weight") // 2,
             projected=keys.integer("projection_dim", least=1),
         )
+
+    @property
+    def most_patches(self) -> int:
+        return self.most_rows * self.pool**2
+
+    def limited(self, rows: int) -> Config:
+        """Images of at most this many rows."""
+        return evolve(self, most_rows=min(self.most_rows, max(1, rows)))
 
 
 def weights(c: Config) -> Iterator[tuple[str, Shape]]:

@@ -32,6 +32,8 @@ FAMILIES = {
     "qwen3vl_merger": "qwen3vl",
 }
 """The file's word for its kind of projector -> module."""
+MOST_ROWS = 4096
+"""Rows of one image, unless the caller says otherwise: they bound the memory of a step."""
 TURNED = {"gemma3": ("mm.input_projection.weight",)}
 """Matrices that a family's files hold the other way round, (in, out)."""
 
@@ -56,7 +58,7 @@ class ImageEmbedding:
         rows: (n, width) as the text model's input `embeds` takes them: rows of the grid from the top, each from the
             left; behind the text model's own width lie those for its deeper layers.
         grid: frames, rows and columns; n is their product.
-        hash: SHA-256 of the pixels and of what encoded them.
+        hash: SHA-256 of the pixels and of the graph that encoded them; `Projector.hash_of` gives it without encoding.
     """
 
     rows: F32
@@ -91,6 +93,12 @@ class Projection:
     def width(self) -> int:
         return self.text_width * (1 + self.deepstack)
 
+    @property
+    def most_patches(self) -> int:
+        """Of one image: what a projector's steps must hold."""
+        count: int = self.config.most_patches
+        return count
+
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that an image is resampled to.
 
@@ -113,11 +121,12 @@ class Projection:
         return self.family.arrange(self.config, pixels, self.tables)
 
 
-def read(file: ModelFile, text_width: int) -> Projection:
+def read(file: ModelFile, text_width: int, *, most_rows: int = MOST_ROWS) -> Projection:
     """The projector of an open file.
 
     Args:
         text_width: elements of a hidden row of the text model that it is for.
+        most_rows: rows of the largest image; larger ones are shrunk, where the family's towers take any size.
 
     Raises:
         ModelFormatError: a key or tensor is missing or contradicts the others, or the text model has another width.
@@ -137,7 +146,7 @@ def read(file: ModelFile, text_width: int) -> Projection:
     for name in turned:
         tensors[name] = ("F32", tensors[name][1][::-1])
     family: Any = importlib.import_module(f"halflap.projectors.{FAMILIES[kind]}")
-    config = family.Config.read(keys)
+    config = family.Config.read(keys).limited(most_rows)
     check_shapes(family.weights(config), tensors)
     if config.projected != text_width:
         raise ModelFormatError(
@@ -163,7 +172,7 @@ class Projector:
     Args:
         projection: what `read` gave.
         device: where it runs; only used, never closed.
-        tokens: most patches of one step; an image with more is refused, several share a step up to it.
+        tokens: most patches of one step, which images share up to it; None: those of the largest image.
         images: most images of one step.
 
     Raises:
@@ -171,8 +180,9 @@ class Projector:
         DeviceMemoryError: the device has too little memory.
     """
 
-    def __init__(self, projection: Projection, device: Device, *, tokens: int, images: int = 4) -> None:
+    def __init__(self, projection: Projection, device: Device, *, tokens: int | None = None, images: int = 4) -> None:
         self.projection, self.device = projection, device
+        tokens = projection.most_patches if tokens is None else tokens
         self._graph = retype(projection.graph, stand_ins(projection.graph, device.info))
         self.limits = Limits(tokens, images, tokens, tokens, {})
         self._digest = self._graph.digest()
@@ -205,9 +215,14 @@ class Projector:
         while len(found) < len(arranged):
             found += self._run(self._next(arranged[len(found) :]))
         return [
-            ImageEmbedding(rows, (1, *one.grid), self._hash(pixels))
+            ImageEmbedding(rows, (1, *one.grid), self.hash_of(pixels))
             for rows, one, pixels in zip(found, arranged, images, strict=True)
         ]
+
+    def hash_of(self, pixels: F32) -> str:
+        """By what an encoded image may be found again."""
+        pixels = np.ascontiguousarray(pixels, np.float32)
+        return hashlib.sha256(f"{self._digest} {pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
     def close(self) -> None:
         """Give the device's memory back."""
@@ -225,10 +240,6 @@ class Projector:
         values = self._executable.run(self.device.begin(step), inputs, list(self._graph.outputs)).wait()
         whole = np.concatenate([values[name] for name in self._graph.outputs], axis=1)
         return np.split(whole, np.cumsum([len(one.rows) for one in images])[:-1])
-
-    def _hash(self, pixels: F32) -> str:
-        pixels = np.ascontiguousarray(pixels, np.float32)
-        return hashlib.sha256(f"{self._digest} {pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
     def _own(self, part: Any) -> Any:
         self._parts.append(part)

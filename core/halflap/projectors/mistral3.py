@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from halflap.architectures.keys import Shape
 from halflap.errors import ModelFormatError
@@ -54,6 +54,14 @@ class Config:
             activation="gelu" if keys.uses("gelu") else "silu",
             projected=keys.integer("projection_dim", least=1),
         )
+
+    @property
+    def most_patches(self) -> int:
+        return (-(-self.image // (self.patch * self.merge)) * self.merge) ** 2
+
+    def limited(self, rows: int) -> Config:
+        """Images of at most this many rows."""
+        return evolve(self, image=min(self.image, max(1, math.isqrt(rows)) * self.patch * self.merge))
 
 
 def weights(c: Config) -> Iterator[tuple[str, Shape]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from halflap.architectures.keys import Shape
 from halflap.errors import InvalidRequestError, ModelFormatError
@@ -68,6 +68,15 @@ class Config:
             deep_layers=keys.marked("is_deepstack_layers", layers),
             projected=keys.integer("projection_dim", least=1),
         )
+
+    @property
+    def most_patches(self) -> int:
+        return max(1, self.most // (self.patch * self.merge) ** 2) * self.merge**2
+
+    def limited(self, rows: int) -> Config:
+        """Images of at most this many rows."""
+        most = min(self.most, max(1, rows) * (self.patch * self.merge) ** 2)
+        return evolve(self, most=most, fewest=min(self.fewest, most))
 
 
 def weights(c: Config) -> Iterator[tuple[str, Shape]]:
@@ -163,6 +172,9 @@ def fit(c: Config, height: int, width: int) -> tuple[int, int]:
     elif rows * columns * side**2 < c.fewest:
         grow = math.sqrt(c.fewest / (height * width))
         rows, columns = math.ceil(height * grow / side), math.ceil(width * grow / side)
+    most = max(1, c.most // side**2)  # strips of one cell may have passed it
+    if rows * columns > most:
+        rows, columns = (rows, most // rows) if rows <= columns else (most // columns, columns)
     return rows * side, columns * side
 
 
