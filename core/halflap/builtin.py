@@ -54,6 +54,7 @@ ARCHITECTURES = (
     "smollm3",
     "stablelm",
     "starcoder2",
+    "t5encoder",
 )
 BY_OTHER_NAMES = {
     "command-r": "command_r",

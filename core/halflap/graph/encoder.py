@@ -13,7 +13,7 @@ from halflap.graph.ops import REQUIRED, Op, Typed, mismatch, shown
 
 
 def _self_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    q, k, v = inputs
+    q, k, v, bias = inputs
     assert q is not None
     heads, kv_heads = attributes["heads"], attributes["kv_heads"]
     head_dim, v_head_dim = attributes["head_dim"], attributes["v_head_dim"]
@@ -22,6 +22,13 @@ def _self_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any
     for value, width in ((q, heads * head_dim), (k, kv_heads * head_dim), (v, kv_heads * v_head_dim)):
         if value is None or value.shape != ("T", width):
             raise mismatch("self_attention", shown(value), f"shape [T, {width}]")
+    buckets = attributes["buckets"]
+    if (bias is None) != (not buckets) or (buckets and len(buckets) % 2 == 0):
+        raise mismatch(
+            "self_attention", f"{len(buckets)} buckets with {shown(bias)}", "bias and an odd number, or none"
+        )
+    if bias is not None and (bias.shape[1:] != (heads,) or not all(0 <= b < int(bias.shape[0]) for b in buckets)):
+        raise mismatch("self_attention", shown(bias), f"a row of {heads} numbers for each bucket")
     return [("f32", ("T", heads * v_head_dim))]
 
 
@@ -50,7 +57,7 @@ TABLE = (
     Op("clamp", ("x", "low", "high"), _clamp, definition="halflap.graph.encoder_reference:clamp"),
     Op(
         "self_attention",
-        ("q", "k", "v"),
+        ("q", "k", "v", "bias?"),
         _self_attention,
         {
             "heads": REQUIRED,
@@ -59,6 +66,9 @@ TABLE = (
             "v_head_dim": REQUIRED,
             "scale": REQUIRED,
             "window": 0,  # 0: all; w: tokens less than w away
+            # Which row of `bias` is added to the scores, for a key this far behind its query: from -r to r, where the
+            # first and the last also serve what is further away (T5's relative positions).
+            "buckets": (),
         },
         context=True,
         definition="halflap.graph.encoder_reference:self_attention",

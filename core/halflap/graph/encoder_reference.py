@@ -12,6 +12,7 @@ def self_attention(
     q: F32,
     k: F32,
     v: F32,
+    bias: F32 | None,
     *,
     heads: int,
     kv_heads: int,
@@ -19,6 +20,7 @@ def self_attention(
     v_head_dim: int,
     scale: float,
     window: int,
+    buckets: tuple[int, ...],
 ) -> F32:
     """Attention of every token of a sequence of this step to every other one, or to those less than `window` away."""
     step, out = context.step, np.zeros((len(q), heads * v_head_dim), np.float32)
@@ -27,9 +29,13 @@ def self_attention(
         queries = q[begin:end].reshape(count, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, k[begin:end].reshape(count, kv_heads, head_dim))
         scores = scores * np.float32(scale)
+        apart = np.arange(count)[None, :] - np.arange(count)[:, None]  # of a key from a query
+        if bias is not None:
+            reach = len(buckets) // 2
+            row = np.asarray(buckets)[np.clip(apart, -reach, reach) + reach]
+            scores = scores + bias[row].reshape(count, count, kv_heads, -1).transpose(0, 2, 3, 1)
         if window:
-            apart = np.abs(np.arange(count)[:, None] - np.arange(count)[None, :])
-            scores = np.where((apart >= window)[:, None, None, :], -np.inf, scores)
+            scores = np.where((np.abs(apart) >= window)[:, None, None, :], -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
         weights = weights / weights.sum(axis=-1, keepdims=True)
         values = v[begin:end].reshape(count, kv_heads, v_head_dim)

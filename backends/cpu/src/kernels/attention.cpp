@@ -154,8 +154,12 @@ void score_all(const Work &w, Keys keys, Ahead ahead, int64_t start, int64_t blo
 }
 
 // Scores of a query's visible keys become weights; its record of this span begins.
-HALFLAP_INLINE void weigh(const Work &w, int64_t query, Range seen) {
+HALFLAP_INLINE void weigh(const Work &w, int64_t query, int64_t start, Range seen) {
   float *p = w.scores + query * kSpan;
+  if (const int64_t reach = w.t.reach; w.t.bias) {
+    const float *bias = w.t.bias + query % w.t.heads * (2 * reach + 1) + reach;
+    for (int64_t j = seen.from; j < seen.to; j++) p[j] += bias[least(most(start + j - w.index[query], -reach), reach)];
+  }
   const int64_t from = seen.from / kLanes * kLanes, to = round_up(seen.to, kLanes);
   for (int64_t j = from; j < seen.from; j++) p[j] = -INFINITY;
   for (int64_t j = seen.to; j < to; j++) p[j] = -INFINITY;
@@ -313,7 +317,7 @@ void meet_span(const Work &w, int64_t span) {
     const Range seen = visible(w, q, s.start, kSpan);
     w.seen(w.span, q) = {-INFINITY, 0};
     memset(w.span + q * w.record, 0, static_cast<size_t>(w.wide) * 4);
-    if (!seen.empty()) weigh(w, q, seen);
+    if (!seen.empty()) weigh(w, q, s.start, seen);
   }
   with_type(w.t.layer.v_type, [&](auto type) {
     constexpr KvType kType = decltype(type)::value;

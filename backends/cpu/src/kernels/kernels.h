@@ -122,6 +122,8 @@ struct AttentionTask {
   int64_t window;      // 0: none
   bool chunked;        // a window begins at a multiple of itself instead of that many tokens ago
   const float *sinks;  // (heads) or null
+  const float *bias;   // (heads, 2·reach + 1), added to a score by its key's place less its query's; or null
+  int64_t reach;       // what is further away takes the first or the last
   int64_t first_span;  // spans [first_span, last_span) of kSpan keys, counted from position 0
   int64_t last_span;
   float *scratch;      // attention_scratch() floats

@@ -9,8 +9,11 @@ namespace {
 
 // K and V of the step lie in blocks of f32 as a cache would keep them, so the kernel is that of attention.
 struct SelfAttention : Call {
-  int q, k, v, y;
-  int cache;  // the plan's buffer
+  int q, k, v, bias, y;  // bias: -1 if absent
+  int cache;             // the plan's buffers: K and V, the bias of each head by distance
+  int distances;
+  Type bias_type;
+  std::vector<int64_t> buckets;
   int64_t heads, kv_heads, head_dim, v_head_dim, window;
   float scale;
 
@@ -27,8 +30,19 @@ struct SelfAttention : Call {
     return l;
   }
 
+  // (heads, buckets)
+  void spread(const Run &run) const {
+    const int64_t wide = static_cast<int64_t>(buckets.size()), bytes = row_bytes(bias_type, heads);
+    float *to = reinterpret_cast<float *>(run.bytes(distances)), *row = reinterpret_cast<float *>(run.scratch(0));
+    for (int64_t i = 0; i < wide; i++) {
+      run.k.dequantize[static_cast<int>(bias_type)](run.bytes(bias) + buckets[static_cast<size_t>(i)] * bytes, heads, row);
+      for (int64_t h = 0; h < heads; h++) to[h * wide + i] = row[h];
+    }
+  }
+
   void run(const Run &run) const override {
     const Step &step = run.step;
+    if (bias >= 0) spread(run);
     const KvLayer l = layer(run.bytes(cache));
     struct Part {  // some tokens of a sequence
       int64_t sequence, from, count;
@@ -79,6 +93,11 @@ struct SelfAttention : Call {
       task.v_column = head * v_head_dim;
       task.scale = scale;
       task.window = window;
+      if (bias >= 0) {
+        task.bias = reinterpret_cast<const float *>(run.bytes(distances)) +
+                    head * shared * static_cast<int64_t>(buckets.size());
+        task.reach = static_cast<int64_t>(buckets.size()) / 2;
+      }
       task.first_span = oldest_seen(task.index[0], window, false) / kSpan;
       task.last_span = (task.ends[part.count - 1] - 1) / kSpan + 1;
       task.scratch = reinterpret_cast<float *>(run.scratch(worker));
@@ -138,7 +157,7 @@ void bind_fewer_rows(const Graph &graph, const Node &node, bool mean, Plan *plan
 }  // namespace
 
 void bind_self_attention(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 3, 3, 1);
+  Reader in(graph, node, 3, 4, 1);
   auto call = std::make_unique<SelfAttention>();
   call->heads = in.integer("heads");
   call->kv_heads = in.integer("kv_heads");
@@ -146,10 +165,12 @@ void bind_self_attention(const Graph &graph, const Node &node, Plan *plan) {
   call->v_head_dim = in.integer("v_head_dim");
   call->window = in.integer("window");
   call->scale = static_cast<float>(in.number("scale"));
+  const std::vector<double> &buckets = in.numbers("buckets");
   in.no_more();
   call->q = in.input(0);
   call->k = in.input(1);
   call->v = in.input(2);
+  call->bias = in.input(3);
   call->y = in.output();
   for (const auto &[what, n] : {std::pair{"heads", call->heads}, std::pair{"kv_heads", call->kv_heads},
                                 std::pair{"head_dim", call->head_dim}, std::pair{"v_head_dim", call->v_head_dim}})
@@ -162,11 +183,26 @@ void bind_self_attention(const Graph &graph, const Node &node, Plan *plan) {
     in.want(in.value(value).dims[0] == HL_DIM_T, "rows", in.value(value).dims[0], HL_DIM_T);
     in.want(width(in.value(value)) == wide, "width", width(in.value(value)), wide);
   }
+  in.want((call->bias >= 0) == !buckets.empty(), "buckets", static_cast<int64_t>(buckets.size()), 0);
+  if (call->bias >= 0) {
+    in.want_matrix(call->bias, 2);
+    const Value &bias = in.value(call->bias);
+    in.want(bias.dims[1] == call->heads, "width of the bias", bias.dims[1], call->heads);
+    in.want(buckets.size() % 2 == 1, "buckets", static_cast<int64_t>(buckets.size()), 1);
+    for (const double bucket : buckets) {
+      in.want(bucket >= 0 && bucket < static_cast<double>(bias.dims[0]), "bucket", static_cast<int64_t>(bucket), bias.dims[0]);
+      call->buckets.push_back(static_cast<int64_t>(bucket));
+    }
+    call->bias_type = bias.type;
+  }
   if (!plan) return;
-  plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
+  plan->need_worker(4 * std::max(attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim), call->heads));
+  if (call->bias >= 0) call->distances = plan->buffer(static_cast<int64_t>(buckets.size()) * call->heads * 4);
   const int64_t most = SelfAttention::blocks(plan->limits.tokens) + plan->limits.sequences;
   call->cache = plan->buffer(most * call->layer(nullptr).block_bytes);
-  const std::vector<int> reads{call->q, call->k, call->v}, writes{call->y, call->cache};
+  const std::vector<int> reads{call->q, call->k, call->v};
+  std::vector<int> writes{call->y, call->cache};
+  if (call->bias >= 0) writes.push_back(call->distances);
   plan->add(std::move(call), reads, writes);
 }
 

@@ -14,6 +14,13 @@ def encoder_cases() -> Iterator[Case]:
         yield encode(f"{heads}over{kv_heads}-{head_dim}x{v_head_dim}", heads, kv_heads, head_dim, v_head_dim)
     for window in (1, 2, 7, 33):
         yield encode(f"window-{window}", 4, 2, 16, 16, window=window)
+    for window, buckets in (
+        (0, (0,)),
+        (0, (3, 0, 1)),
+        (7, (2, 3, 1, 0, 0, 1, 4)),
+        (0, (*range(5), *(0,) * 90, *range(4))),
+    ):
+        yield encode(f"bias-{len(buckets)}-window-{window}", 6, 2, 20, 33, window, buckets)
     low, high = (Operand(name, (1,), "weight", "F32") for name in ("low", "high"))
     for width, tokens in ((67, 5), (1, 33), (16, 1)):
         yield case("clamp", f"{width}", row("x", width), low, high, chunks=((tokens,),))
@@ -43,9 +50,18 @@ def encoder_cases() -> Iterator[Case]:
     yield attend("no-spans", 4, 2, 16, 16, chunks=((20, 9), (3, 17)), spans=True)
 
 
-def encode(variant: str, heads: int, kv_heads: int, head_dim: int, v_head_dim: int, window: int = 0) -> Case:
+def encode(
+    variant: str,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    v_head_dim: int,
+    window: int = 0,
+    buckets: tuple[int, ...] = (),
+) -> Case:
     """A case of `self_attention` over sequences of several lengths."""
     given: dict[str, Any] = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "v_head_dim": v_head_dim,
-                             "scale": head_dim**-0.5, "window": window}  # fmt: skip
-    operands = row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim)
+                             "scale": head_dim**-0.5, "window": window, "buckets": buckets}  # fmt: skip
+    bias = Operand("bias", (5, heads), "weight", "F32") if buckets else None
+    operands = row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim), bias
     return case("self_attention", variant, *operands, attributes=given, chunks=((33, 1, 17), (1,), (60, 4)))
