@@ -17,11 +17,10 @@ from halflap.device.interface import Device
 from halflap.engine.given import Given, Images
 from halflap.errors import InvalidRequestError
 from halflap.graph.ir import Graph
-from halflap.projectors.loading import ImageEmbedding, Projection, Projector
-from halflap.projectors.pictures import decode, preprocess
 from halflap.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:  # the template engine is loaded with the first chat
+if TYPE_CHECKING:  # projectors are loaded with the first one, the template engine with the first chat
+    from halflap.projectors.loading import ImageEmbedding, Projection
     from halflap.text.chat.template import Piece
 
 IMAGE_BYTES = 32 << 20
@@ -71,6 +70,8 @@ class Eyes:
     """
 
     def __init__(self, projection: Projection, device: Device, graph: Graph, longest: int) -> None:
+        from halflap.projectors.loading import Projector
+
         self.projection, self.frame = projection, FRAMES[projection.kind]
         self._device, self._projector = device, Projector(projection, device)
         self._whole = any(node.attributes.get("spans") for node in graph.nodes())
@@ -88,6 +89,8 @@ class Eyes:
         Raises:
             InvalidRequestError: one is damaged, too large, or of a shape that the model does not take.
         """
+        from halflap.projectors.pictures import decode, preprocess
+
         found = []
         with self._lock:
             for where, data in images:

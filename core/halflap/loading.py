@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve, frozen
 
@@ -28,10 +28,11 @@ from halflap.errors import (
     ModelNotFoundError,
 )
 from halflap.placement import Plan, Wishes
-from halflap.projectors import loading as projectors
-from halflap.projectors.loading import Projection
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
+
+if TYPE_CHECKING:  # loaded with the first projector
+    from halflap.projectors.loading import Projection
 
 HEADER = 16
 READ_AHEAD = 32 << 20
@@ -157,6 +158,8 @@ def open_projection(
     Raises:
         ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file, or it does not fit the text model.
     """
+    from halflap.projectors import loading as projectors
+
     width = file.metadata.get(f"{file.architecture}.embedding_length")
     opened = open_model(projector, mmap=mmap)
     try:
