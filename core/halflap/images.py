@@ -62,9 +62,10 @@ FRAMES = {
 
 
 class Eyes:
-    """A projector on a device of its own, and the images it has seen lately. Any thread may call it.
+    """A projector, and the images it has seen lately. Any thread may call it.
 
     Args:
+        device: the projector's alone; used, never closed.
         graph: of the text model, which says how its tokens see images.
         longest: most tokens of a step, and so of an image whose tokens see each other.
     """
@@ -73,7 +74,7 @@ class Eyes:
         from halflap.projectors.loading import Projector
 
         self.projection, self.frame = projection, FRAMES[projection.kind]
-        self._device, self._projector = device, Projector(projection, device)
+        self._projector = Projector(projection, device)
         self._whole = any(node.attributes.get("spans") for node in graph.nodes())
         self._axes = 3 if any(node.attributes.get("axes") for node in graph.nodes()) else 1
         self._longest = longest
@@ -150,7 +151,7 @@ class Eyes:
             for i in range(1, len(own) + 1):  # runs of neighbours
                 if i == len(own) or own[i] != own[i - 1] + 1:
                     grid = (image.grid[1], image.grid[2]) if whole else None
-                    given.append(Given(own[first], image.rows[first:i], grid, image.hash))
+                    given.append(Given(own[first], image.rows[first:i], grid))
                     first = i
         return Images(tuple(given), self._whole, self._axes)
 
@@ -173,14 +174,13 @@ class Eyes:
                 woven.append(token)
                 continue
             image = waiting.pop(0)
-            given.append(Given(len(woven), image.rows, (image.grid[1], image.grid[2]), image.hash))
+            given.append(Given(len(woven), image.rows, (image.grid[1], image.grid[2])))
             woven += [0] * len(image.rows)
         return woven, Images(tuple(given), self._whole, self._axes)
 
     def close(self) -> None:
         with self._lock:
             self._projector.close()
-            self._device.close()
 
 
 def taken_out(

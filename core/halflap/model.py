@@ -128,6 +128,7 @@ def load(
         eyes = None
         if projection is not None:
             (sees,) = open_devices(plan.devices[:1], {"threads": str(plan.threads)} if plan.threads else {})
+            owned.append(sees.close)
             eyes = Eyes(projection, sees, architecture.graph, plan.limits.tokens)
             owned.append(eyes.close)
         ready, weights = plan, loading.weights_of(file)

@@ -21,13 +21,11 @@ class Given:
         start: place of its first row in the sequence.
         rows: (N, width) what the projector made of it.
         grid: rows and columns of the image, row by row in `rows`; None: a plain run of tokens.
-        digest: of the image's pixels, for caches.
     """
 
     start: int
     rows: Rows = field(repr=False)
     grid: tuple[int, int] | None = None
-    digest: str = ""
 
     @property
     def stop(self) -> int:

@@ -135,14 +135,14 @@ def skip_layers(graph: Graph, layers: Sequence[int]) -> Graph:
         leaves = [output for output in made if output in later or output in graph.outputs]
         entering = skipped.nodes[0].inputs[0]
         states = {(n.attributes["group"], n.attributes["layer"]) for n in skipped.nodes if "layer" in n.attributes}
+        takes = [n for n in skipped.nodes if n.op == "take"]
         shared = any((n.attributes.get("group"), n.attributes.get("layer")) in states for s in rest for n in s.nodes)
         if len(leaves) != 1 or shared or values[entering].kind != "result":
             raise InvalidRequestError(
                 "skip_layers", got=layer, want="a layer whose result alone is needed later", field="skip_layers"
             )
         (left,) = leaves
-        takes = [n for n in skipped.nodes if n.op == "take" and values[n.outputs[0]].shape == values[left].shape]
-        if values[entering].shape == values[left].shape:
+        if not takes:
             kept[place] = evolve(skipped, nodes=())
             kept[place + 1 :] = [_reading(segment, {left: entering}) for segment in rest]
         else:  # the last layer, which keeps the wanted rows only
