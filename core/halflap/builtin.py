@@ -135,6 +135,12 @@ def register_samplers(register: Register) -> None:
 
 
 @hookimpl
+def register_policies(register: Register) -> None:
+    register("first_come", "halflap.engine.policy:FirstCome")
+    register("fair", "halflap.engine.policy:Fair")
+
+
+@hookimpl
 def register_chat_formats(register: Register) -> None:
     register("plain", "halflap.text.chat.hermes:Plain")
     register("hermes", "halflap.text.chat.hermes:Hermes", detect=("<tool_call>", "<think>"))

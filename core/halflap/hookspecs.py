@@ -76,3 +76,8 @@ def register_chat_formats(register: Register) -> None:
 @hookspec
 def register_commands(register: Register) -> None:
     """Subcommands of `halflap`: factory is a click.Command. Fact: help."""
+
+
+@hookspec
+def register_policies(register: Register) -> None:
+    """Who goes first: factory() -> halflap.engine.policy.Policy, once per model."""

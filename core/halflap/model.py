@@ -9,21 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 from attrs import evolve
 
-from halflap import loading, placement
+from halflap import loading, placement, plugins
 from halflap.architectures.changes import Changes, Override
+from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.engine.engine import Engine, Metrics, closed
+from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
-from halflap.engine.sequence import Generation, Scoring
-from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
+from halflap.engine.scoring import Scoring
+from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, PlanError
 from halflap.events import Progress
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
@@ -59,6 +62,8 @@ def load(
     split: Sequence[float] = (),
     projector: str | os.PathLike[str] | None = None,
     media_path: str | os.PathLike[str] | None = None,
+    policy: str = "first_come",
+    deterministic: bool = False,
     mmap: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
@@ -78,6 +83,8 @@ def load(
         skip_layers: layers to leave out, counted from 0.
         projector: file of the model's image projector (`mmproj`); chats may then hold images.
         media_path: folder from which messages may name images as `file:` URLs; None: none.
+        policy: who goes first: "first_come", "fair" (between users), or a plugin's.
+        deterministic: refuse devices on which an answer may depend on what else runs beside it.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
         progress: called before each stage of loading and once at the end, on this thread.
 
@@ -124,6 +131,8 @@ def load(
         else:
             plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
             opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
+        if deterministic:
+            _check_row_invariant(opened)
         report("weights")
         eyes = None
         if projection is not None:
@@ -133,7 +142,13 @@ def load(
             owned.append(eyes.close)
         ready, weights = plan, loading.weights_of(file)
         graph = architecture.graph
-        engine = Engine(lambda: Runner(ready, graph, weights, opened), graph.groups, plan.limits, graph.whole)
+        engine = Engine(
+            lambda: Runner(ready, graph, weights, opened),
+            graph.groups,
+            plan.limits,
+            graph.whole,
+            plugins.get("policies", policy)(),
+        )
     except BaseException:
         for device in opened:
             device.close()
@@ -250,7 +265,10 @@ class Model:
         else:
             assert request.prompt is not None
             ids, images = self._given(request.prompt, request.images)
-        limit = self._limit(ids, options.get("max_tokens"))
+        overflow = self._overflow(options, images)
+        if overflow is not None and len(ids) >= self.plan.ctx:
+            ids = shortened(ids, self.plan.ctx // 2, overflow)
+        limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
         channel = Channel()
         work = Generation(
             ids,
@@ -264,6 +282,10 @@ class Model:
             options.get("logprobs"),
             options.get("timeout"),
             images,
+            overflow=overflow,
+            reuse=options.get("cache", True),
+            priority=options.get("priority", 0),
+            user=options.get("user", ""),
         )
         self._engine.submit(work)
         engine = self._engine
@@ -434,6 +456,14 @@ class Model:
             return {}
         return {token: self.tokenizer.token_text(token) for token in self.tokenizer.eog_ids}
 
+    def _overflow(self, options: Mapping[str, Any], images: Images) -> Overflow | None:
+        how: Overflow | Literal["error"] = options.get("overflow", "error")
+        if how == "error":
+            return None
+        if images.given:
+            raise InvalidRequestError("overflow", got=f"{how!r} with images", want="'error'", field="overflow")
+        return how
+
     def _limit(self, ids: Sequence[int], max_tokens: int | None) -> int:
         """Tokens the sequence may grow to."""
         ctx = self.plan.ctx
@@ -502,6 +532,18 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
+
+
+def _check_row_invariant(devices: Sequence[Device]) -> None:
+    """Raises PlanError if some device's rows depend on what else a step computes."""
+    for device in devices:
+        if "row_invariant" not in device.info.features:
+            raise PlanError(
+                f"device {device.info.id!r}",
+                got="no feature 'row_invariant'",
+                want="it, as deterministic=True asks",
+                device=device.info.id,
+            )
 
 
 def _release(owned: Sequence[Callable[[], None]]) -> None:

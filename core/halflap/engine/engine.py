@@ -13,9 +13,10 @@ from attrs import frozen
 
 from halflap.engine.blocks import BlockManager
 from halflap.engine.runner import Runner
+from halflap.engine.policy import FirstCome, Policy
 from halflap.engine.scheduler import Chunk, Scheduler
-from halflap.engine.sequence import Work
 from halflap.engine.steps import build_step
+from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
@@ -28,16 +29,28 @@ SWITCH_INTERVAL = 1e-4
 
 @frozen
 class Metrics:
-    """Counters of one engine, as of now."""
+    """Counters of one engine, as of now.
+
+    Attributes:
+        cached_tokens: tokens that were not computed because an earlier sequence had.
+        preemptions: how often a sequence had to make room for others and begin again.
+        missing: state group -> tokens computed again because it had given up what stood behind them.
+        blocks_used: blocks that running sequences hold; blocks_cached are kept for later ones. Slots likewise.
+    """
 
     running: int
     waiting: int
     steps: int
     prompt_tokens: int
     generated_tokens: int
+    cached_tokens: int
+    preemptions: int
+    missing: dict[str, int]
     blocks_used: dict[str, int]
+    blocks_cached: dict[str, int]
     blocks_total: dict[str, int]
     slots_used: dict[str, int]
+    slots_cached: dict[str, int]
     slots_total: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,10 +89,15 @@ class Engine:
     """
 
     def __init__(
-        self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits, whole: bool = False
+        self,
+        make_runner: Callable[[], Runner],
+        groups: tuple[StateGroup, ...],
+        limits: Limits,
+        whole: bool = False,
+        policy: Policy | None = None,
     ) -> None:
         self._blocks = BlockManager(groups, limits)
-        self._scheduler = Scheduler(limits, self._blocks, whole)
+        self._scheduler = Scheduler(limits, self._blocks, policy or FirstCome(), whole)
         self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
@@ -143,9 +161,14 @@ class Engine:
             steps=self._steps,
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated,
+            cached_tokens=self._scheduler.cached_tokens,
+            preemptions=self._scheduler.preemptions,
+            missing=dict(self._scheduler.missing),
             blocks_used={name: pool.used for name, pool in pools.items()},
+            blocks_cached={name: pool.cached for name, pool in pools.items()},
             blocks_total={name: pool.count for name, pool in pools.items()},
             slots_used={name: pool.used for name, pool in slot_pools.items()},
+            slots_cached={name: pool.cached for name, pool in slot_pools.items()},
             slots_total={name: pool.count for name, pool in slot_pools.items()},
         )
 
@@ -218,23 +241,23 @@ class Engine:
                 chunk.sequence.fail(copy.copy(error))  # each carries its own request's `partial`
             return
         self._steps += 1
-        row = 0
+        row, advanced = 0, []
         for chunk in chunks:
-            mine = {
-                name: fetched[name][row : row + len(chunk.wanted)] for name in chunk.sequence.outputs if chunk.wanted
-            }
-            row += len(chunk.wanted)
-            before = len(chunk.sequence.ids)
+            work, end = chunk.sequence, row + len(chunk.wanted)
+            mine = {name: fetched[name][row:end] for name in work.outputs} if chunk.wanted else {}
+            row = end
+            before, prompt = len(work.ids), work.n_prompt
             try:
-                chunk.sequence.advance(chunk.stop, mine)
+                work.advance(chunk.stop, mine)
+                advanced.append(chunk)
             except HalflapError as error:
-                chunk.sequence.fail(error)
+                work.fail(error)
             except Exception as error:
                 log.exception("request_failed")
-                chunk.sequence.fail(error)
-            self._generated += len(chunk.sequence.ids) - before
-            prompt = chunk.sequence.n_prompt
+                work.fail(error)
+            self._generated += max(len(work.ids) - before, 0)
             self._prompt_tokens += min(chunk.stop, prompt) - min(chunk.start, prompt)
+        self._scheduler.stepped(advanced)
 
     def _all_work(self) -> list[Any]:
         with self._wake:

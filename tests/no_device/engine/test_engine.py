@@ -13,7 +13,7 @@ from attrs import evolve
 
 from halflap.engine.engine import Engine
 from halflap.engine.scheduler import Scheduler
-from halflap.engine.sequence import Scoring
+from halflap.engine.scoring import Scoring
 from halflap.errors import BusyError, ContextOverflowError, ModelClosedError
 from halflap.graph.ir import LayerWidth, StateGroup
 from halflap.graph.step import Limits, Step
