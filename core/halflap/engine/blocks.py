@@ -11,7 +11,6 @@ from halflap.engine.prefix import Node, PrefixTree
 from halflap.graph.ir import BLOCK_TOKENS, StateGroup
 from halflap.graph.step import Limits
 
-
 SNAPSHOTS = 2
 """States of the last node ends that a sequence leaves for later requests, beside those at marks."""
 

@@ -12,8 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from halflap.engine.blocks import BlockManager
-from halflap.engine.runner import Runner
 from halflap.engine.policy import FirstCome, Policy
+from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
 from halflap.engine.steps import build_step
 from halflap.engine.work import Work

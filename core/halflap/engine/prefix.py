@@ -34,7 +34,7 @@ class Node:
 
     def __init__(self, parent: Node | None, key: bytes) -> None:
         self.parent, self.key = parent, key
-        self.depth = parent.depth + 1 if parent else 0
+        self.depth: int = parent.depth + 1 if parent else 0
         self.children: dict[bytes, Node] = {}
         self.places: dict[str, list[int]] = {}
         self.users = 0
