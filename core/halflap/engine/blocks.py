@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from halflap.graph.ir import BLOCK_TOKENS, StateGroup
+from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
-from halflap.placement import window_blocks
+from halflap.placement import most_blocks
 
 
 class BlockPool:
@@ -43,26 +43,26 @@ class BlockTable:
 
     Attributes:
         blocks: block ids; the first holds the tokens from `first_token` on.
-        first_token: a multiple of 32; tokens before it are gone.
+        first_token: a multiple of the tokens that a block covers; tokens before it are gone.
     """
 
-    def __init__(self, pool: BlockPool, window: int) -> None:
-        self._pool, self._window = pool, window
+    def __init__(self, pool: BlockPool, group: StateGroup) -> None:
+        self._pool, self._window, self._covered = pool, group.window, group.block_tokens
         self.blocks: list[int] = []
         self.first_token = 0
 
     def cover(self, length: int) -> None:
         """Take blocks until `length` tokens have a place."""
-        while self.first_token + len(self.blocks) * BLOCK_TOKENS < length:
+        while self.first_token + len(self.blocks) * self._covered < length:
             self.blocks.append(self._pool.take())
 
     def forget(self, computed: int) -> None:
         """Free blocks that no token from `computed` on can see."""
         if not self._window:
             return
-        while self.blocks and self.first_token + BLOCK_TOKENS <= computed - self._window + 1:
+        while self.blocks and self.first_token + self._covered <= computed - self._window + 1:
             self._pool.give_back(self.blocks.pop(0))
-            self.first_token += BLOCK_TOKENS
+            self.first_token += self._covered
 
     def release(self) -> None:
         for block in self.blocks:
@@ -113,9 +113,7 @@ class BlockManager:
 
     def needs(self, length: int) -> dict[str, int]:
         """Blocks and slots that a sequence growing to `length` tokens holds at most."""
-        full = -(-length // BLOCK_TOKENS)
-        windowed = {g.name: window_blocks(g.window, self._step_tokens) for g in self.groups if g.window}
-        blocks = {g.name: min(full, windowed.get(g.name, full)) for g in self.groups}
+        blocks = {g.name: most_blocks(g, length, self._step_tokens) for g in self.groups}
         return blocks | dict.fromkeys(self.slot_groups, 1)
 
     def admit(self, length: int) -> SequenceBlocks | None:
@@ -128,6 +126,6 @@ class BlockManager:
                     self.pools[earlier].withdraw(needs[earlier])
                 return None
             promised.append(name)
-        tables = {g.name: BlockTable(self.pools[g.name], g.window) for g in self.groups}
+        tables = {g.name: BlockTable(self.pools[g.name], g) for g in self.groups}
         slots = {name: self.pools[name].take() for name in self.slot_groups}
         return SequenceBlocks(tables, slots, self.pools, needs)
