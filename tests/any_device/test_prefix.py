@@ -27,7 +27,7 @@ WINDOWED_CASES = (
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "logprobs": 0}
 
 
-@pytest.fixture(params=["qwen3-base", *WINDOWED_CASES, *RECURRENT_CASES])
+@pytest.fixture(params=["qwen3-base", "deepseek2-lite", "deepseek4-flash", *WINDOWED_CASES, *RECURRENT_CASES])
 def model(request: pytest.FixtureRequest, shared: Path, device_name: str) -> Iterator[halflap.Model]:
     path = shared / "oracle" / "families" / f"{request.param}.gguf"
     with halflap.load(path, devices=[device_name], ctx=512, kv_bytes=1 << 26) as loaded:

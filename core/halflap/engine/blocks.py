@@ -148,9 +148,9 @@ class BlockManager:
     """
 
     def __init__(self, groups: tuple[StateGroup, ...], limits: Limits) -> None:
-        self.node_tokens = lcm(*(BLOCK_TOKENS for group in groups if group.kind == "blocks"), BLOCK_TOKENS)
+        self.node_tokens = lcm(BLOCK_TOKENS, *(group.block_tokens for group in groups if group.kind == "blocks"))
         self.groups = tuple(
-            GroupShape(group.name, group.window, BLOCK_TOKENS, self.node_tokens // BLOCK_TOKENS)
+            GroupShape(group.name, group.window, group.block_tokens, self.node_tokens // group.block_tokens)
             for group in groups
             if group.kind == "blocks"
         )
