@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # loaded with the first projector
     from halflap.projectors.loading import Projection
 
 HEADER = 16
+SAMPLED = 4096
+"""Blocks of a tensor by which its magnitude is judged."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -144,7 +146,13 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
         ModelFormatError: metadata or tensors that do not make a model.
     """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    architecture = architectures.load(file.architecture, file.metadata, tensors, changes)
+
+    def magnitude(name: str) -> float:
+        kind, size = file.weight_type(name), file.tensor_bytes(name)
+        values = kind.dequantize(size[: SAMPLED * kind.nbytes].reshape(-1, kind.nbytes))
+        return float((values.astype("float64") ** 2).mean() ** 0.5)
+
+    architecture = architectures.load(file.architecture, file.metadata, tensors, changes, magnitude)
     for name in architecture.graph.weights():
         file.weight_type(name)
     return architecture
