@@ -14,9 +14,10 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from halflap.engine.engine import Engine, Metrics, closed
+from halflap.engine.engine import Engine, closed
 from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.metrics import Metrics
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
 from halflap.engine.scoring import Scoring
@@ -105,6 +106,7 @@ class Model:
             options.get("timeout"),
             images,
             overflow=overflow,
+            model=self.info.name,
             reuse=options.get("cache", True),
             priority=options.get("priority", 0),
             user=options.get("user", ""),

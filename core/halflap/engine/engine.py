@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
-
 from halflap.engine.blocks import BlockManager
+from halflap.engine.metrics import Metrics, Recorder
 from halflap.engine.policy import FirstCome, Policy
 from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
@@ -26,36 +25,6 @@ from halflap.log import log
 QUEUE = 256
 SWITCH_INTERVAL = 1e-4
 """Seconds: with Python's 5 ms a busy host thread would hold up every step by that much."""
-
-
-@frozen
-class Metrics:
-    """Counters of one engine, as of now.
-
-    Attributes:
-        cached_tokens: tokens that were not computed because an earlier sequence had.
-        preemptions: how often a sequence had to make room for others and begin again.
-        missing: state group -> tokens computed again because it had given up what stood behind them.
-        blocks_used: blocks that running sequences hold; blocks_cached are kept for later ones. Slots likewise.
-    """
-
-    running: int
-    waiting: int
-    steps: int
-    prompt_tokens: int
-    generated_tokens: int
-    cached_tokens: int
-    preemptions: int
-    missing: dict[str, int]
-    blocks_used: dict[str, int]
-    blocks_cached: dict[str, int]
-    blocks_total: dict[str, int]
-    slots_used: dict[str, int]
-    slots_cached: dict[str, int]
-    slots_total: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}  # type: ignore[attr-defined]
 
 
 class _SwitchInterval:
@@ -106,6 +75,7 @@ class Engine:
         self._closing = self._left = False
         self._steps = self._prompt_tokens = self._generated = 0
         self._limits, self._make_drafter = limits, make_drafter
+        self._recorder = Recorder()
         self._speculator: Speculator | None = None
         self._failure: list[BaseException] = []
         started = threading.Event()
@@ -147,6 +117,7 @@ class Engine:
                     retry_after=1.0,
                     fix="Try again in a second.",
                 )
+            work.recorder = self._recorder
             self._arrived.append(work)
             self._wake.notify()
 
@@ -166,8 +137,12 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated,
             cached_tokens=self._scheduler.cached_tokens,
+            drafted_tokens=self._recorder.drafted,
+            accepted_tokens=self._recorder.accepted,
             preemptions=self._scheduler.preemptions,
             missing=dict(self._scheduler.missing),
+            finished=dict(self._recorder.finished),
+            **self._recorder.histograms(),
             blocks_used={name: pool.used for name, pool in pools.items()},
             blocks_cached={name: pool.cached for name, pool in pools.items()},
             blocks_total={name: pool.count for name, pool in pools.items()},
@@ -286,8 +261,12 @@ class Engine:
             except Exception as error:
                 log.exception("request_failed")
                 work.fail(error)
-            if self._speculator is not None and chunk.draft:
-                self._speculator.checked(work, len(chunk.draft), work.computed - chunk.stop)
+            if chunk.draft:
+                accepted = max(work.computed - chunk.stop, 0)
+                self._recorder.drafted += len(chunk.draft)
+                self._recorder.accepted += accepted
+                if self._speculator is not None:
+                    self._speculator.checked(work, len(chunk.draft), accepted)
             self._generated += max(len(work.ids) - before, 0)
             self._prompt_tokens += min(chunk.stop, prompt) - min(chunk.start, prompt)
         self._scheduler.stepped(advanced)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from halflap.engine.blocks import SequenceBlocks
 from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.metrics import Recorder
 from halflap.errors import HalflapError
 from halflap.events import FinishReason
 
@@ -39,6 +40,7 @@ class Work:
         draft: a guess at what follows `ids`, computed with their last token.
         moved: its ids were changed, so it must begin again.
         speculate: it takes drafts.
+        recorder: where its times are counted; the engine's own once it was submitted.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Work:
         self.admitted = self.finished = self.cancelled = self.moved = False
         self.draft: list[int] = []
         self.speculate = False
+        self.recorder = Recorder()
         self._marks: tuple[int, ...] = tuple(marks)
         self._keys: list[bytes] = []
 
