@@ -143,6 +143,11 @@ def register_policies(register: Register) -> None:
 
 
 @hookimpl
+def register_drafters(register: Register) -> None:
+    register("lookup", "halflap.engine.lookup:Lookup")
+
+
+@hookimpl
 def register_chat_formats(register: Register) -> None:
     register("plain", "halflap.text.chat.hermes:Plain")
     register("hermes", "halflap.text.chat.hermes:Hermes", detect=("<tool_call>", "<think>"))

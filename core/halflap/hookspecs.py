@@ -81,3 +81,8 @@ def register_commands(register: Register) -> None:
 @hookspec
 def register_policies(register: Register) -> None:
     """Who goes first: factory() -> halflap.engine.policy.Policy, once per model."""
+
+
+@hookspec
+def register_drafters(register: Register) -> None:
+    """Guesses at the next tokens: factory() -> halflap.engine.speculation.Drafter, once per model."""

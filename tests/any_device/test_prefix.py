@@ -24,6 +24,12 @@ WINDOWED_CASES = (
 )
 """Of the oracle's families, those whose graph has a group with a window."""
 
+
+def again(model: halflap.Model) -> int:
+    """Tokens that may be computed twice: two blocks; one of DeepSeek 4's covers 128 tokens, so there it is one."""
+    return 128 if model.info.architecture == "deepseek4" else 64
+
+
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "logprobs": 0}
 
 
@@ -46,19 +52,19 @@ def ask(model: halflap.Model, ids: list[int], **options: Any) -> tuple[list[tupl
     return [(t.id, t.logprob) for t in done.tokens], done.usage.cached_tokens
 
 
-def test_a_second_turn_computes_what_is_new_and_at_most_64_tokens_more(model: halflap.Model) -> None:
+def test_a_second_turn_computes_what_is_new_and_at_most_two_blocks_more(model: halflap.Model) -> None:
     first = text(1, 150)
     answer, cached = ask(model, first, max_tokens=70)
     assert cached == 0
     turn = [*first, *(token for token, _ in answer), *text(2, 40)]
     _, cached = ask(model, turn, max_tokens=4)
-    assert cached >= len(first) + len(answer) - 64
+    assert cached >= len(first) + len(answer) - again(model)
     fresh, none = ask(model, turn, max_tokens=4, cache=False)
     assert none == 0
-    again, cached = ask(model, turn, max_tokens=4)
-    assert cached >= len(turn) - 64
+    found, cached = ask(model, turn, max_tokens=4)
+    assert cached >= len(turn) - again(model)
     if set(model.plan.devices) <= set(row_invariant_devices()):
-        assert again == fresh
+        assert found == fresh
 
 
 def test_a_turn_that_drops_the_thinking_of_the_last_resumes_before_it(model: halflap.Model) -> None:
@@ -68,7 +74,7 @@ def test_a_turn_that_drops_the_thinking_of_the_last_resumes_before_it(model: hal
     turn = [*first, *(token for token, _ in answer[thought:]), *text(4, 30)]
     computed = model.metrics.prompt_tokens
     _, cached = ask(model, turn, max_tokens=2)
-    assert cached >= len(first) - 64
+    assert cached >= len(first) - again(model)
     assert model.metrics.prompt_tokens - computed == len(turn) - cached
 
 
@@ -86,11 +92,11 @@ def test_the_first_event_tells_what_was_found(model: halflap.Model) -> None:
     ask(model, ids, max_tokens=1)
     events = list(model.stream(ids, max_tokens=1, **GREEDY))
     assert isinstance(events[0], Prefill)
-    assert events[0].cached >= 64
+    assert events[0].cached >= 130 - again(model)
 
 
 def test_nothing_is_held_when_all_is_done_but_kept(model: halflap.Model) -> None:
-    ask(model, text(7, 100), max_tokens=8)
+    ask(model, text(7, 140), max_tokens=8)
     model.logits([1])
     metrics = model.metrics
     assert not any(metrics.blocks_used.values())

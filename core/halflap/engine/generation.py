@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
+from halflap.engine.tracing import Trace
 from halflap.engine.work import F32, Work
 from halflap.errors import HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
+from halflap.log import log
 from halflap.sampling.chain import SamplerChain, log_probabilities
 
 
@@ -51,6 +53,7 @@ class Generation(Work):
         emit: called on the engine thread with events in order, or with the error that ends them.
         speculate: other parts may propose drafts for it.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
+        model: its name, for traces.
         sharing: what `Work` takes beside these.
     """
 
@@ -71,6 +74,7 @@ class Generation(Work):
         constraint: Constraint | None = None,
         speculate: bool = True,
         overflow: Overflow | None = None,
+        model: str = "",
         **sharing: object,
     ) -> None:
         super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
@@ -81,7 +85,9 @@ class Generation(Work):
         self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
         self._constraint, self._overflow = constraint, overflow
         self.submitted = self.started = self.first = time.monotonic()
+        self._latest = self.submitted
         self._answering = False
+        self._trace = Trace(model)
         for place, token in enumerate(self.ids):
             if not images.covers(place):
                 chain.accept(token)
@@ -110,6 +116,8 @@ class Generation(Work):
     def start(self, blocks: object, computed: int) -> None:
         if not self.admitted:
             self.started = time.monotonic()
+            self.recorder.observe("queue", self.started - self.submitted)
+            self._trace.event("admitted")
         super().start(blocks, computed)  # type: ignore[arg-type]
 
     def propose(self, draft: Sequence[int]) -> None:
@@ -127,7 +135,10 @@ class Generation(Work):
         if stop < len(self.ids):
             return
         if not self._answering:
-            self._answering, self.first = True, time.monotonic()
+            self._answering = True
+            self.first = self._latest = time.monotonic()
+            self.recorder.observe("first_token", self.first - self.submitted)
+            self._trace.event("first_token")
         if self._max_tokens == 0:
             self.end("length")
             return
@@ -151,6 +162,10 @@ class Generation(Work):
             self._constraint.accept(token)
         self.ids.append(token)
         self.generated += 1
+        if self.generated > 1:
+            now = time.monotonic()
+            self.recorder.observe("between_tokens", now - self._latest)
+            self._latest = now
         self._emit(self._words.push(self._described(token, scores)))
         if self._words.stopped is not None:
             self.end("stop", self._words.stopped)
@@ -192,10 +207,27 @@ class Generation(Work):
             draft_n=self.drafted,
             draft_n_accepted=self.accepted,
         )
+        self._ended(reason)
         self._emit([Finish(reason, stop, Usage(self._asked, self.generated, self.cached), timings)])
 
     def fail(self, error: BaseException) -> None:
         if not self.finished:
             self.finished = True
+            self._ended("error")
             self._emit(self._words.finish())  # what is held back belongs to the error's `partial`
             self._emit(error)
+
+    def _ended(self, reason: str) -> None:
+        seconds = time.monotonic() - self.submitted
+        self.recorder.ended(reason, seconds)
+        self._trace.end(reason, input_tokens=self._asked, output_tokens=self.generated)
+        log.debug(
+            "request_ended",
+            request=self.arrival,
+            reason=reason,
+            prompt=self._asked,
+            cached=self.cached,
+            generated=self.generated,
+            preempted=self.preempted,
+            seconds=round(seconds, 4),
+        )

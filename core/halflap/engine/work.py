@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from halflap.engine.blocks import SequenceBlocks
 from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.metrics import Recorder
 from halflap.errors import HalflapError
 from halflap.events import FinishReason
 
@@ -38,6 +39,8 @@ class Work:
         preempted: how often it had to make room.
         draft: a guess at what follows `ids`, computed with their last token.
         moved: its ids were changed, so it must begin again.
+        speculate: it takes drafts.
+        recorder: where its times are counted; the engine's own once it was submitted.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Work:
         self.blocks: SequenceBlocks | None = None
         self.admitted = self.finished = self.cancelled = self.moved = False
         self.draft: list[int] = []
+        self.speculate = False
+        self.recorder = Recorder()
         self._marks: tuple[int, ...] = tuple(marks)
         self._keys: list[bytes] = []
 
@@ -67,6 +72,14 @@ class Work:
     def latest_start(self) -> int:
         """The last token at which computing may begin: from there on rows are wanted."""
         raise NotImplementedError
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be generated."""
+        return 0
+
+    def propose(self, draft: Sequence[int]) -> None:
+        """A guess at the tokens that come next, for the next step to check."""
 
     def start(self, blocks: SequenceBlocks, computed: int) -> None:
         """Admitted, `computed` tokens of it known from other sequences; the next step may compute more."""
