@@ -51,6 +51,7 @@ class ModelInfo:
         sampling: options that the file recommends.
         pooling: how `embed` makes one row of many, if the file says so.
         outputs: what it computes of a token: "logits", "hidden", "scores" (a classifier's, one per label).
+        start: the token that answers begin with in a model whose encoder reads the prompt; None: it has no encoder.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelInfo:
     sampling: Mapping[str, Any]
     pooling: str | None
     outputs: tuple[str, ...]
+    start: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -220,6 +222,7 @@ def model_info(file: ModelFile, architecture: Architecture, changes: Changes = N
         sampling=sampling,
         pooling=architecture.pooling,
         outputs=architecture.graph.outputs,
+        start=architecture.start,
     )
 
 
