@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import threading
@@ -27,6 +28,7 @@ from halflap.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
+from halflap.graph.ir import Graph
 from halflap.placement import Plan, Wishes
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
@@ -35,6 +37,8 @@ if TYPE_CHECKING:  # loaded with the first projector
     from halflap.projectors.loading import Projection
 
 HEADER = 16
+SAMPLE = 256
+"""Bytes at both ends of a tensor that tell it from another."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -188,6 +192,17 @@ def open_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
 def weights_of(file: ModelFile) -> dict[str, Weight]:
     """Every tensor as the devices take it; bytes stay in the mapping."""
     return {n: Weight(n, info.type, info.shape, file.tensor_bytes(n)) for n, info in file.tensors.items()}
+
+
+def identity(file: ModelFile, graph: Graph, plan: Plan) -> str:
+    """What a stored prefix depends on: the graph, the weights (their shapes and a sample of their bytes), KV types."""
+    found = hashlib.sha256(graph.digest().encode())
+    for name, info in file.tensors.items():
+        data = file.tensor_bytes(name)
+        found.update(repr((name, info.type, info.shape)).encode())
+        found.update(data[:SAMPLE].tobytes() + data[-SAMPLE:].tobytes())
+    found.update(repr((plan.kv_type, plan.kv_rotation)).encode())
+    return found.hexdigest()
 
 
 def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:
