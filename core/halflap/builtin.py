@@ -101,6 +101,7 @@ def register_weight_types(register: Register) -> None:
 @hookimpl
 def register_model_formats(register: Register) -> None:
     register("gguf", "halflap.weights.gguf:open", magic=b"GGUF")
+    register("huggingface", "halflap.weights.folder.reading:open", holds="config.json")
 
 
 TOKENIZER_MODELS = ("bert", "gemma4", "gpt2", "llama", "t5")
