@@ -144,6 +144,7 @@ def register_chat_formats(register: Register) -> None:
 COMMANDS = {
     "run": "Answer one prompt.",
     "chat": "Talk with a model in the terminal.",
+    "convert": "Write a model as a GGUF file.",
     "inspect": "Show what is in a model file.",
     "plan": "Show where a model would run, before anything is allocated.",
     "devices": "List devices and what they can do.",

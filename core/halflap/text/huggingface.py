@@ -7,16 +7,17 @@ prompt may form them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from tokenizers import Tokenizer
 
 from halflap.errors import ModelFormatError
+from halflap.text.pretokenizers import GPT2_SPLIT, PRETOKENIZERS
 from halflap.text.token_models import PlainEncoder
 from halflap.text.vocabulary import CONTROL, Vocabulary
 
-__all__ = ["PRE", "encoder"]
+__all__ = ["PRE", "as_ggml", "encoder"]
 
 PRE: Final = "huggingface"
 """`tokenizer.ggml.pre` of a model whose tokenizer is `tokenizer.huggingface.json`."""
@@ -103,3 +104,52 @@ def _strips_space(decoder: Any, first_only: bool) -> bool:
         or (n.get("type") == "Metaspace" and n.get("prepend_scheme", "always") != "never")
         for n in nodes
     )
+
+
+def as_ggml(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata in which ggml's own keys describe the tokenizer, where they can; else tokenizer.json stays in it."""
+    found = dict(metadata)
+    if found.get("tokenizer.ggml.pre") != PRE:
+        return found
+    try:
+        data = json.loads(found["tokenizer.huggingface.json"])
+        name = _ggml_name(found.get("tokenizer.ggml.model"), data)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return found
+    if name is None:
+        return found
+    del found["tokenizer.huggingface.json"]
+    found["tokenizer.ggml.pre"] = name
+    if found["tokenizer.ggml.model"] == "llama":
+        parts = list(_nodes(data))
+        found["tokenizer.ggml.add_space_prefix"] = any(
+            p.get("type") == "Prepend" or (p.get("type") == "Metaspace" and p.get("prepend_scheme") != "never")
+            for p in parts
+        )
+        found["tokenizer.ggml.scores"] = _scores(found["tokenizer.ggml.tokens"], data["model"])
+    return found
+
+
+def _scores(tokens: list[str], model: dict[str, Any]) -> list[float]:
+    """SentencePiece's scores, which order tokens as the merges that lead to them are ordered."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(model["merges"]):
+        ranks.setdefault("".join(merge if isinstance(merge, list) else merge.split(" ", 1)), rank)
+    return [-float(ranks.get(token, len(ranks))) for token in tokens]
+
+
+def _ggml_name(model: Any, data: dict[str, Any]) -> str | None:
+    """`tokenizer.ggml.pre` for what this tokenizer.json does before the merges; None: none says it."""
+    nodes = list(_nodes({"pre_tokenizer": data.get("pre_tokenizer")}))
+    if model == "llama":
+        return "default"
+    if model != "gpt2" or data.get("normalizer") is not None:
+        return None
+    splits = tuple(n["pattern"]["Regex"] for n in reversed(nodes) if n.get("type") == "Split")
+    if any(n.get("type") == "ByteLevel" and n.get("use_regex", True) for n in nodes):
+        splits = (*splits, GPT2_SPLIT)
+    ignores = data["model"].get("ignore_merges") is True
+    for name, pre in PRETOKENIZERS.items():
+        if pre.splits == splits and pre.byte_level and pre.ignore_merges == ignores:
+            return name
+    return None

@@ -19,6 +19,7 @@ from halflap.weights.folder.recipe import Constant, Recipe, Rule
 from halflap.weights.folder.safetensors import MAX_TENSORS, Stored, read_header
 from halflap.weights.folder.settings import Settings, read_json
 from halflap.weights.gguf import builtin_types
+from halflap.weights.gguf_writer import KEPT_F32
 from halflap.weights.model_file import ModelFile, Region, TensorInfo, show
 from halflap.weights.weight_type import WeightType
 
@@ -149,7 +150,12 @@ def _stored(folder: Path, use_mmap: bool, regions: list[Region]) -> dict[str, St
     shards = sorted(set(placed.values()))
     found: dict[str, Stored] = {}
     for number, name in enumerate(shards):
-        regions.append(Region.open(folder / name, use_mmap=use_mmap))
+        try:
+            regions.append(Region.open(folder / name, use_mmap=use_mmap))
+        except ModelNotFoundError as error:
+            what = f"shard {number + 1} of {len(shards)}"
+            fix = "Download the missing shard."
+            raise ModelNotFoundError(what, got=f"no file {show(name)}", want=f"all of {INDEX}", fix=fix) from error
         for tensor in read_header(regions[-1], number).values():
             if placed.get(tensor.name) != name:
                 raise ModelFormatError(
@@ -368,8 +374,7 @@ def _recipe(
 
 def _large(target: str, shape: tuple[int, ...]) -> bool:
     """Whether a tensor stays as it is stored: matrices do, vectors and what GGUF keeps in F32 do not."""
-    small = ("_norm.weight", "ffn_gate_inp.weight", "conv1d.weight", "shortconv.conv.weight", "ssm_a", "ssm_d")
-    return len(shape) > 1 and not target.endswith((*small, ".bias", "position_embd.weight", "token_types.weight"))
+    return len(shape) > 1 and not target.endswith(KEPT_F32)
 
 
 def _bad(folder: Path, tensor: Stored, got: str, want: str) -> ModelFormatError:

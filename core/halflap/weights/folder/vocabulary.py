@@ -111,7 +111,7 @@ class _Table:
     def __init__(self, path: Path, data: Mapping[str, Any], least: int) -> None:
         self.path, model = path, data["model"]
         kind = model.get("type") or ("Unigram" if isinstance(model.get("vocab"), list) else "BPE")
-        byte_level = any(node.get("type") == "ByteLevel" for node in _parts(path, data))
+        byte_level = "ByteLevel" in [node.get("type") for node in _parts(path, data)]
         names = {"BPE": "gpt2" if byte_level else "llama", "Unigram": "t5", "WordPiece": "bert"}
         if kind not in names:
             raise UnsupportedModelError(
@@ -127,7 +127,7 @@ class _Table:
             _fail(path, "model.vocab", f"ids to {count}", f"1 to {MAX_TOKENS} tokens")
         self.tokens = [f"[PAD{i}]" for i in range(count)]
         self.types = [UNUSED] * count
-        scores = [0.0 if self.model != "llama" else -float(i) for i in range(count)]
+        scores = [0.0] * count
         for text, i, score in pieces:
             if self.types[i] != UNUSED:
                 _fail(path, "model.vocab", f"two tokens of id {i}", "each id once")
