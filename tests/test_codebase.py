@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine"}),
     frozenset({"stream", "loading", "images"}),
     frozenset({"model"}),
+    frozenset({"assembly"}),
     frozenset({"testing"}),
     frozenset({"cli"}),  # `halflap devices --check` runs the kit
 )

@@ -19,9 +19,10 @@ from halflap.errors import HalflapError
 from halflap.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from halflap.assembly import load, load_tokenizer, plan
     from halflap.engine.request import Options, Request
     from halflap.events import Event, Finish, Prefill, Progress, Reasoning, Text, Token, ToolCall
-    from halflap.model import Completion, Model, Stream, load, load_tokenizer, plan
+    from halflap.model import Completion, Model, Stream
     from halflap.placement import Plan
     from halflap.sampling.chain import Use
     from halflap.text.tokenizer import Tokenizer
@@ -73,9 +74,9 @@ _LAZY = {
     "Tokenizer": "halflap.text.tokenizer",
     "ToolCall": "halflap.events",
     "Use": "halflap.sampling.chain",
-    "load": "halflap.model",
-    "load_tokenizer": "halflap.model",
-    "plan": "halflap.model",
+    "load": "halflap.assembly",
+    "load_tokenizer": "halflap.assembly",
+    "plan": "halflap.assembly",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from halflap.graph import encoder, latent, ops, recurrent
+from halflap.graph import compression, encoder, latent, ops, recurrent, streams
 from halflap.hookspecs import Register, hookimpl
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
@@ -15,6 +15,7 @@ ARCHITECTURES = (
     "bert",
     "cohere2",
     "deepseek2",
+    "deepseek4",
     "dots1",
     "exaone4",
     "falcon",
@@ -88,7 +89,7 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_ops(register: Register) -> None:
-    for op in (*ops.TABLE, *encoder.TABLE, *latent.TABLE, *recurrent.TABLE):
+    for op in (*ops.TABLE, *compression.TABLE, *encoder.TABLE, *latent.TABLE, *recurrent.TABLE, *streams.TABLE):
         register(op.name, op)
 
 
@@ -133,6 +134,17 @@ SAMPLERS = {
 def register_samplers(register: Register) -> None:
     for name, attribute in SAMPLERS.items():
         register(name, f"halflap.sampling.samplers:{attribute}")
+
+
+@hookimpl
+def register_policies(register: Register) -> None:
+    register("first_come", "halflap.engine.policy:FirstCome")
+    register("fair", "halflap.engine.policy:Fair")
+
+
+@hookimpl
+def register_drafters(register: Register) -> None:
+    register("lookup", "halflap.engine.lookup:Lookup")
 
 
 @hookimpl

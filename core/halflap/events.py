@@ -80,13 +80,20 @@ class Usage:
 
 @frozen
 class Timings:
-    """Times of one request in milliseconds, under llama-server's names."""
+    """Times of one request in milliseconds, under llama-server's names.
+
+    Attributes:
+        cache_n: prompt tokens that needed no work; prompt_n are the others.
+        draft_n: tokens that were guessed; draft_n_accepted of them were right.
+    """
 
     cache_n: int
     prompt_n: int
     prompt_ms: float
     predicted_n: int
     predicted_ms: float
+    draft_n: int = 0
+    draft_n_accepted: int = 0
 
     @property
     def prompt_per_second(self) -> float:

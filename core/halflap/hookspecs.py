@@ -77,3 +77,13 @@ def register_chat_formats(register: Register) -> None:
 @hookspec
 def register_commands(register: Register) -> None:
     """Subcommands of `halflap`: factory is a click.Command. Fact: help."""
+
+
+@hookspec
+def register_policies(register: Register) -> None:
+    """Who goes first: factory() -> halflap.engine.policy.Policy, once per model."""
+
+
+@hookspec
+def register_drafters(register: Register) -> None:
+    """Guesses at the next tokens: factory() -> halflap.engine.speculation.Drafter, once per model."""

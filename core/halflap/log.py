@@ -27,7 +27,13 @@ def _logger() -> Any:
 
 class _Log:
     def __getattr__(self, name: str) -> Any:
+        if name == "debug" and not logging.getLogger("halflap").isEnabledFor(logging.DEBUG):
+            return _nothing
         return getattr(_logger(), name)
+
+
+def _nothing(event: str, **facts: object) -> None:
+    """What is not asked for is not worth an import."""
 
 
 log: Any = _Log()

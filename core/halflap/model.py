@@ -1,33 +1,30 @@
-"""The public API: load a model, ask it, close it."""
+"""A loaded model: ask it, from any thread, and close it."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from attrs import evolve
 
-from halflap import loading, placement
-from halflap.architectures.changes import Changes, Override
-from halflap.device.opening import open_devices
-from halflap.engine.engine import Engine, Metrics, closed
+from halflap.engine.engine import Engine, closed
+from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.metrics import Metrics
+from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
-from halflap.engine.runner import Runner
-from halflap.engine.sequence import Generation, Scoring
+from halflap.engine.scoring import Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
-from halflap.events import Progress
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
-from halflap.placement import Plan, Wishes
+from halflap.placement import Plan
 from halflap.sampling import chain
 from halflap.stream import Channel, Completion, Stream
 from halflap.text.chat.hermes import ChatFormat, PlainParser
@@ -35,168 +32,9 @@ from halflap.text.output import Output
 from halflap.text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
-STAGES = ("file", "tokenizer", "plan", "weights", "ready")
-"""Of loading, in order."""
-
 DRY_BREAKERS = ("\n", ":", '"', "*")
 EMBEDDED_AT_ONCE = 64
 """Texts of one `embed` that are under way together."""
-
-
-def load(
-    model: str | os.PathLike[str],
-    /,
-    *,
-    devices: Sequence[str] | None = None,
-    plan: Plan | str | os.PathLike[str] | None = None,
-    ctx: int | None = None,
-    kv_type: str | tuple[str, str] = "f16",
-    kv_rotation: bool | None = None,
-    kv_bytes: int | None = None,
-    threads: int | None = None,
-    overrides: Mapping[str, Override] | None = None,
-    skip_layers: Sequence[int] = (),
-    split: Sequence[float] = (),
-    projector: str | os.PathLike[str] | None = None,
-    media_path: str | os.PathLike[str] | None = None,
-    mmap: bool = True,
-    progress: Callable[[Progress], None] | None = None,
-) -> Model:
-    """Load a model.
-
-    Args:
-        model: a registered name ("starter") or the path of a GGUF file.
-        devices: where to run, in order; None: the best backend that is installed. A name given twice is opened twice.
-        plan: a placement made before (`halflap plan --save`), instead of the wishes that follow.
-        ctx: most tokens of one sequence; None: the model's, or what fits.
-        kv_type: storage of K and V: "f32", "f16", "bf16", "q8_0" or "q4_0", or one for each.
-        kv_rotation: store K and V after a Hadamard rotation; None: where their type is quantised.
-        kv_bytes: pool for all sequences; None: a share of what is free.
-        threads: CPU threads; None: one per physical core.
-        split: share of the layers per device.
-        overrides: metadata to read otherwise than the file has it, such as {"llama.expert_used_count": 4}.
-        skip_layers: layers to leave out, counted from 0.
-        projector: file of the model's image projector (`mmproj`); chats may then hold images.
-        media_path: folder from which messages may name images as `file:` URLs; None: none.
-        mmap: read weights in place. False copies the file into memory, which survives the file being cut.
-        progress: called before each stage of loading and once at the end, on this thread.
-
-    Raises:
-        ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file.
-        PlanError, DeviceError: the devices.
-    """
-    types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
-    wishes = Wishes(
-        devices=tuple(devices or ()),
-        split=tuple(split),
-        ctx=ctx,
-        kv_bytes=kv_bytes,
-        kv_type=(types[0], types[-1]),
-        kv_rotation=kv_rotation,
-        threads=threads,
-    )
-
-    changes = Changes(dict(overrides or {}), tuple(skip_layers))
-
-    def report(stage: str) -> None:
-        if progress is not None:
-            progress(Progress(stage, STAGES.index(stage), len(STAGES) - 1))
-
-    report("file")
-    file = loading.open_model(model, mmap=mmap)
-    if mmap:
-        loading.read_ahead(file)
-    opened, owned = [], [file.close]
-    try:
-        projection = None
-        if projector is not None:
-            projector_file, projection = loading.open_projection(projector, file, mmap=mmap)
-            owned.append(projector_file.close)
-            changes = evolve(changes, given_width=projection.width)
-        architecture = loading.open_architecture(file, changes)
-        report("tokenizer")
-        tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
-        report("plan")
-        if plan is None:
-            opened = loading.open_wished(wishes)
-            plan = placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, opened)
-            opened += open_devices(plan.devices[len(opened) :])
-        else:
-            plan = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-            opened = open_devices(plan.devices, {"threads": str(plan.threads)} if plan.threads else {})
-        report("weights")
-        eyes = None
-        if projection is not None:
-            (sees,) = open_devices(plan.devices[:1], {"threads": str(plan.threads)} if plan.threads else {})
-            owned.append(sees.close)
-            eyes = Eyes(projection, sees, architecture.graph, plan.limits.tokens)
-            owned.append(eyes.close)
-        ready, weights = plan, loading.weights_of(file)
-        graph = architecture.graph
-        engine = Engine(lambda: Runner(ready, graph, weights, opened), graph.groups, plan.limits, graph.whole)
-    except BaseException:
-        for device in opened:
-            device.close()
-        _release(owned)
-        raise
-    report("ready")
-    info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
-    return Model(info, tokenizer, plan, engine, lambda: _release(owned), eyes, folder)
-
-
-def plan(
-    model: str | os.PathLike[str],
-    /,
-    *,
-    devices: Sequence[str] | None = None,
-    split: Sequence[float] = (),
-    caps: Sequence[int | None] = (),
-    layers: Sequence[int] = (),
-    pins: Mapping[str, str] | None = None,
-    strict: bool = False,
-    ctx: int | None = None,
-    kv_type: str | tuple[str, str] = "f16",
-    kv_rotation: bool | None = None,
-    kv_bytes: int | None = None,
-    threads: int | None = None,
-    overrides: Mapping[str, Override] | None = None,
-    skip_layers: Sequence[int] = (),
-) -> Plan:
-    """Place a model without loading it; `load(model, plan=…)` then follows the plan.
-
-    Args:
-        split: share of the layers per device.
-        caps: most bytes per device.
-        layers: layers per device, counted from the first.
-        pins: tensor name pattern -> device, such as {"*_exps.*": "cpu"}.
-        strict: refuse ops that only the reference device could run.
-        overrides, skip_layers: as in `load`.
-
-    Raises:
-        PlanError: the wishes contradict each other, or a device lacks memory; says how many bytes.
-        UnsupportedOpError: with `strict`.
-    """
-    types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
-    wishes = Wishes(
-        devices=tuple(devices or ()),
-        split=tuple(split),
-        caps=tuple(caps),
-        layers=tuple(layers),
-        pins=dict(pins or {}),
-        strict=strict,
-        ctx=ctx,
-        kv_bytes=kv_bytes,
-        kv_type=(types[0], types[-1]),
-        kv_rotation=kv_rotation,
-        threads=threads,
-    )
-    return loading.make_plan(model, wishes, Changes(dict(overrides or {}), tuple(skip_layers)))
-
-
-def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
-    """A model file's tokenizer alone; no weight is read."""
-    with loading.open_model(model) as file:
-        return loading.open_tokenizer(file.metadata)
 
 
 class Model:
@@ -250,7 +88,10 @@ class Model:
         else:
             assert request.prompt is not None
             ids, images = self._given(request.prompt, request.images)
-        limit = self._limit(ids, options.get("max_tokens"))
+        overflow = self._overflow(options, images)
+        if overflow is not None and len(ids) >= self.plan.ctx:
+            ids = shortened(ids, self.plan.ctx // 2, overflow)
+        limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
         channel = Channel()
         work = Generation(
             ids,
@@ -264,6 +105,11 @@ class Model:
             options.get("logprobs"),
             options.get("timeout"),
             images,
+            overflow=overflow,
+            model=self.info.name,
+            reuse=options.get("cache", True),
+            priority=options.get("priority", 0),
+            user=options.get("user", ""),
         )
         self._engine.submit(work)
         engine = self._engine
@@ -434,6 +280,14 @@ class Model:
             return {}
         return {token: self.tokenizer.token_text(token) for token in self.tokenizer.eog_ids}
 
+    def _overflow(self, options: Mapping[str, Any], images: Images) -> Overflow | None:
+        how: Overflow | Literal["error"] = options.get("overflow", "error")
+        if how == "error":
+            return None
+        if images.given:
+            raise InvalidRequestError("overflow", got=f"{how!r} with images", want="'error'", field="overflow")
+        return how
+
     def _limit(self, ids: Sequence[int], max_tokens: int | None) -> int:
         """Tokens the sequence may grow to."""
         ctx = self.plan.ctx
@@ -504,16 +358,10 @@ class Model:
             raise closed()
 
 
-def _release(owned: Sequence[Callable[[], None]]) -> None:
-    """Close what a model owns, last opened first."""
-    for close in reversed(owned):
-        close()
-
-
 def _close(engine: Engine, release: Any, pid: int) -> None:
     if os.getpid() == pid:  # a forked child has neither the engine's thread nor a right to the devices
         engine.close()
         release()
 
 
-__all__ = ["Completion", "Model", "Stream", "load", "load_tokenizer", "plan"]
+__all__ = ["Completion", "Model", "Stream"]

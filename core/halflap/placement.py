@@ -16,13 +16,15 @@ from halflap.device.conversion import stand_ins
 from halflap.device.interface import Device
 from halflap.device.opening import open_devices
 from halflap.errors import PlanError, UnsupportedOpError
-from halflap.graph.ir import BLOCK_TOKENS, Graph, Value
+from halflap.graph.ir import BLOCK_TOKENS, Graph, StateGroup, Value
 from halflap.graph.passes import Stage, retype, rotate_kv, split
 from halflap.graph.step import Limits
 
 STEP_TOKENS = 512
 SEQUENCES = 16
 ROWS = 32
+STATES = 3
+"""Of recurrent state and of windows, for each sequence: its own, and what later ones may resume with."""
 POOL_SHARE = 0.25
 """Of the memory that is left after the weights, how much the default KV pool may take."""
 
@@ -184,7 +186,7 @@ def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: S
     ctx = min(wishes.ctx or context, 1 << 24)
     if wishes.ctx and wishes.ctx > context:
         notes.append(f"context {wishes.ctx} is longer than the {context} tokens the model was trained for")
-    slots = SEQUENCES
+    slots = SEQUENCES * STATES
     while True:
         plan = _sized(model, graph, nodes, everyone, wishes, ctx, slots, notes)
         lacking = _lacking(plan, wishes)
@@ -193,7 +195,9 @@ def make_plan(model: str, graph: Graph, context: int, wishes: Wishes, devices: S
         fixed, recurrent = wishes.ctx is not None or ctx <= 512, sum(placed.slots for placed in plan.placed)
         if recurrent and slots > 1 and (fixed or recurrent > plan.kv_bytes):  # the larger of the two gives way
             slots //= 2
-            notes = [n for n in notes if "at once" not in n] + [f"{slots} sequences at once, so that their state fits"]
+            if slots < SEQUENCES:
+                notes = [n for n in notes if "at once" not in n]
+                notes.append(f"{slots} sequences at once, so that their state fits")
             continue
         if fixed:
             raise lacking
@@ -364,19 +368,19 @@ def _sized(
 
 def _limits(graph: Graph, ctx: int, tokens: int, slots: int, wishes: Wishes) -> Limits:
     step = max(STEP_TOKENS, ctx) if graph.whole else min(STEP_TOKENS, ctx)
-    full = -(-tokens // BLOCK_TOKENS)
     blocks = {}
     for group in (g for g in graph.groups if g.kind == "blocks"):
-        per_sequence = window_blocks(group.window, step) if group.window else full
-        blocks[group.name] = min(full, SEQUENCES * per_sequence)
+        sequences = SEQUENCES * STATES if group.window else SEQUENCES
+        blocks[group.name] = min(-(-tokens // group.block_tokens), sequences * most_blocks(group, tokens, step))
     pools = {group.name: slots for group in graph.groups if group.kind == "slots"}
     rows = step if graph.whole else ROWS  # a sequence that is not cut has all of its wanted rows in one step
     return Limits(step, SEQUENCES, rows, ctx, blocks, wishes.kv_type, slots=pools)
 
 
-def window_blocks(window: int, step_tokens: int) -> int:
-    """Blocks one sequence can hold at once in a windowed group: window and step, plus one cut at each end."""
-    return -(-(window + step_tokens) // BLOCK_TOKENS) + 1
+def most_blocks(group: StateGroup, length: int, step_tokens: int) -> int:
+    """Blocks of a group that one sequence of this length holds at once: of a window and a step, one cut at each end."""
+    full = -(-length // group.block_tokens)
+    return min(full, -(-(group.window + step_tokens) // group.block_tokens) + 1) if group.window else full
 
 
 def _stages(graph: Graph, nodes: Sequence[int], instead: Sequence[Mapping[str, str]]) -> list[Stage]:

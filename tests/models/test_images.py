@@ -16,7 +16,7 @@ from halflap.device.opening import open_devices
 from halflap.engine.engine import Engine
 from halflap.engine.given import Given, Images
 from halflap.engine.runner import Runner
-from halflap.engine.sequence import Scoring
+from halflap.engine.scoring import Scoring
 from halflap.placement import Wishes, make_plan
 from tests.models.oracle import error
 

@@ -170,32 +170,36 @@ const Group &find_group(const State &state, int32_t group, int32_t layer, int32_
 int32_t state_export(hl_state *state, int32_t group, int32_t layer, int32_t block, float *rows, hl_error *error) {
   return guard(error, [&] {
     const State &s = *need("state", state).state;
-    const bool slots = find_group(s, group, layer, block).kind == HL_SLOTS;
+    const Group &g = find_group(s, group, layer, block);
     need("rows", rows);
-    if (slots) {
+    if (g.kind == HL_SLOTS) {
       const SlotLayer &l = s.slots(group, layer);
       std::copy_n(l.row(block), l.elements, rows);
       return;
     }
     const KvLayer &l = s.layer(group, layer);
-    for (int64_t i = 0; i < kBlockTokens; i++, rows += l.k_width + l.v_width)
-      state->device->kernels.load_kv(l, block, i, rows, rows + l.k_width);
+    for (int64_t i = 0; i < g.block_rows(); i++, rows += l.k_width + l.v_width) {
+      const RowPlace at = g.row_place(block, i);
+      state->device->kernels.load_kv(l, at.block, at.place, rows, rows + l.k_width);
+    }
   });
 }
 
 int32_t state_import(hl_state *state, int32_t group, int32_t layer, int32_t block, const float *rows, hl_error *error) {
   return guard(error, [&] {
     const State &s = *need("state", state).state;
-    const bool slots = find_group(s, group, layer, block).kind == HL_SLOTS;
+    const Group &g = find_group(s, group, layer, block);
     need("rows", rows);
-    if (slots) {
+    if (g.kind == HL_SLOTS) {
       const SlotLayer &l = s.slots(group, layer);
       std::copy_n(rows, l.elements, l.row(block));
       return;
     }
     const KvLayer &l = s.layer(group, layer);
-    for (int64_t i = 0; i < kBlockTokens; i++, rows += l.k_width + l.v_width)
-      state->device->kernels.store_kv(l, block, i, 1, rows, rows + l.k_width);
+    for (int64_t i = 0; i < g.block_rows(); i++, rows += l.k_width + l.v_width) {
+      const RowPlace at = g.row_place(block, i);
+      state->device->kernels.store_kv(l, at.block, at.place, 1, rows, rows + l.k_width);
+    }
   });
 }
 

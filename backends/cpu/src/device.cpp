@@ -68,7 +68,7 @@ Executable::Executable(std::shared_ptr<Device> device, Graph graph, std::shared_
   for (size_t g = 0; g < groups.size(); g++) {
     const std::vector<Group> &have = state_->groups;
     bool same = g < have.size() && have[g].name == groups[g].name && have[g].layers.size() == groups[g].layers.size() &&
-                have[g].kind == groups[g].kind;
+                have[g].kind == groups[g].kind && have[g].rate == groups[g].rate;
     for (size_t l = 0; same && l < groups[g].layers.size(); l++)
       same = have[g].layers[l].k_width == groups[g].layers[l].k_width && have[g].layers[l].v_width == groups[g].layers[l].v_width;
     if (!same) fail(HL_INVALID, "state: got other groups, want '%.100s' in place %zu", groups[g].name.c_str(), g);

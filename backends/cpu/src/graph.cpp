@@ -5,6 +5,7 @@ namespace halflap::cpu {
 constexpr int64_t kMostValues = 1 << 20;
 constexpr int64_t kMostElements = int64_t{1} << 46;
 constexpr int64_t kMostSlotElements = 1 << 28;
+constexpr int64_t kMostRate = 1 << 20;
 
 void check_struct(const char *what, int64_t got, size_t want) {
   if (got < static_cast<int64_t>(want))
@@ -81,11 +82,14 @@ std::vector<Group> read_groups(const hl_group *groups, int64_t n_groups) {
     const hl_group &from = at(groups, i);
     check_struct("hl_group", from.struct_size, sizeof from);
     check_count("layers", from.n_layers, from.layers);
-    Group group{std::string(view(from.name)), {}, from.window, from.blocks, from.slots, from.kind};
+    Group group{std::string(view(from.name)), {}, from.window, from.blocks, from.slots, from.kind, from.rate ? from.rate : 1};
     if (from.kind != HL_BLOCKS && from.kind != HL_SLOTS)
       fail(HL_UNSUPPORTED, "kind of group %.100s: got %d, want 0 or 1", group.name.c_str(), from.kind);
     if (from.slots < 0 || from.slots > INT32_MAX)
       fail(HL_INVALID, "group %.100s: got %lld slots, want them from 0", group.name.c_str(), static_cast<long long>(from.slots));
+    if (group.rate < 1 || group.rate > kMostRate)
+      fail(HL_INVALID, "rate of group %.100s: got %lld, want 1 to %lld", group.name.c_str(), static_cast<long long>(group.rate),
+           static_cast<long long>(kMostRate));
     const int64_t widest = from.kind == HL_SLOTS ? kMostSlotElements : kMostValues;
     if (from.blocks < 0 || from.blocks > INT32_MAX || from.window < 0)
       fail(HL_INVALID, "group %.100s: got %lld blocks, window %lld, want both from 0", group.name.c_str(),

@@ -2,6 +2,7 @@
 #pragma once
 #include <halflap/abi.h>
 
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,13 +44,26 @@ struct Layer {
   int64_t v_width;
 };
 
+struct RowPlace {
+  int64_t block, place;
+};
+
 struct Group {
   std::string name;
   std::vector<Layer> layers;
   int64_t window;
   int64_t blocks;
   int64_t slots;
-  int kind;  // HL_BLOCKS, HL_SLOTS
+  int kind;      // HL_BLOCKS, HL_SLOTS
+  int64_t rate;  // tokens of a row
+
+  int64_t block_rows() const { return 32 / std::gcd(int64_t{32}, rate); }
+  int64_t block_tokens() const { return block_rows() * rate; }
+  // Where row `row` of a block lies in the layers' blocks of 32 rows: those with fewer share one.
+  RowPlace row_place(int64_t block, int64_t row) const {
+    const int64_t at = block * block_rows() + row;
+    return {at / 32, at % 32};
+  }
 };
 
 struct Graph {

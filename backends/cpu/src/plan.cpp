@@ -65,12 +65,14 @@ int Plan::rounded(int v) {
   return rounded_[static_cast<size_t>(v)];
 }
 
-int Plan::rotary(const std::vector<double> &frequencies, int factors, double magnitude, const std::vector<double> &which) {
+int Plan::rotary(const std::vector<double> &frequencies, int factors, double magnitude, const std::vector<double> &which,
+                 int64_t every) {
   for (const Rotary &r : rotaries_)
-    if (r.frequencies == frequencies && r.factors == factors && r.magnitude == magnitude && r.axes == which) return r.buffer;
+    if (r.frequencies == frequencies && r.factors == factors && r.magnitude == magnitude && r.axes == which && r.every == every)
+      return r.buffer;
   const int made = buffer(limits.tokens * static_cast<int64_t>(frequencies.size()) * 8);
-  add_rotary(*this, frequencies, factors, magnitude, which, made);
-  rotaries_.push_back({frequencies, which, factors, magnitude, made});
+  add_rotary(*this, frequencies, factors, magnitude, which, every, made);
+  rotaries_.push_back({frequencies, which, factors, magnitude, every, made});
   for (double axis : which) axes = std::max(axes, static_cast<int>(axis) + 1);
   return made;
 }

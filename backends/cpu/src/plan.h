@@ -82,7 +82,8 @@ class Plan {
   // The rounded form of a value. `made_by_op`: the op that makes the value will fill it, else a call is added that does.
   int rounded(int v);
   int rounded_by_producer(int v);  // -1 if nobody wants it
-  int rotary(const std::vector<double> &frequencies, int factors, double magnitude, const std::vector<double> &axes);
+  int rotary(const std::vector<double> &frequencies, int factors, double magnitude, const std::vector<double> &axes,
+             int64_t every);
 
  private:
   struct Life {
@@ -94,6 +95,7 @@ class Plan {
     std::vector<double> frequencies, axes;
     int factors;
     double magnitude;
+    int64_t every;
     int buffer;
   };
 

@@ -34,7 +34,7 @@ static KvLayer place(const Layer &layer, const Limits &limits) {
 
 static int64_t layer_bytes(const Group &group, const Layer &layer, const Limits &limits) {
   if (group.kind == HL_SLOTS) return 4 * layer.k_width * group.slots;
-  return place(layer, limits).block_bytes * group.blocks;
+  return place(layer, limits).block_bytes * ((group.blocks * group.block_rows() + kBlockTokens - 1) / kBlockTokens);
 }
 
 int64_t state_bytes(const std::vector<Group> &groups, const Limits &limits) {
@@ -66,9 +66,31 @@ State::State(Allocator &memory, std::vector<Group> given, const Limits &limits) 
   }
 }
 
+// The bytes of a row as they are stored: lines of K hold the same element of 32 rows, those of V 32 elements of each.
+static void copy_row(const KvLayer &l, RowPlace from, RowPlace to) {
+  const auto lines = [&](uint8_t *source, uint8_t *target, int64_t count, int64_t bytes) {
+    for (int64_t i = 0; i < count; i++)
+      memmove(target + (i * kBlockTokens + to.place) * bytes, source + (i * kBlockTokens + from.place) * bytes,
+              static_cast<size_t>(bytes));
+  };
+  const bool packed = l.k_type == KvType::q4_0;  // elements i and i + 16 share a byte
+  lines(l.k(from.block), l.k(to.block), packed ? l.k_width / 2 : l.k_width, packed ? 1 : kv_codes(l.k_type, 1));
+  if (is_quantised(l.k_type)) lines(l.k_scales(from.block), l.k_scales(to.block), l.k_width / kKvBlock, 2);
+  for (int64_t i = 0; i < l.v_width; i += kKvBlock)
+    memmove(l.v_codes(to.block, to.place, i), l.v_codes(from.block, from.place, i),
+            static_cast<size_t>(kv_codes(l.v_type, l.v_run(i))));
+  if (is_quantised(l.v_type)) lines(l.v_scales(from.block), l.v_scales(to.block), l.v_width / kKvBlock, 2);
+}
+
 void State::copy(int group, int32_t source, int32_t target) {
-  for (const KvLayer &l : layers[static_cast<size_t>(group)])
-    memmove(l.base + target * l.block_bytes, l.base + source * l.block_bytes, static_cast<size_t>(l.block_bytes));
+  const Group &g = groups[static_cast<size_t>(group)];
+  for (const KvLayer &l : layers[static_cast<size_t>(group)]) {
+    if (g.block_rows() == kBlockTokens) {
+      memmove(l.base + target * l.block_bytes, l.base + source * l.block_bytes, static_cast<size_t>(l.block_bytes));
+      continue;
+    }
+    for (int64_t row = 0; row < g.block_rows(); row++) copy_row(l, g.row_place(source, row), g.row_place(target, row));
+  }
 }
 
 }  // namespace halflap::cpu

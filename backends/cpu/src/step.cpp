@@ -22,10 +22,11 @@ static GroupStep read_group(const hl_group_step &from, const Step &step, const G
     const int64_t begin = from.table_start[s], end = from.table_start[s + 1];
     check_range("table_start", end, begin, from.n_blocks + 1);
     const int64_t first = from.first_token[s], length = from.length[s];
-    if (first < 0 || first % kBlockTokens) fail(HL_INVALID, "first_token: got %lld, want a multiple of 32", ll(first));
-    if (length < first || length - first > (end - begin) * kBlockTokens)
+    if (first < 0 || first % group.block_tokens())
+      fail(HL_INVALID, "first_token: got %lld, want a multiple of %lld", ll(first), ll(group.block_tokens()));
+    if (length < first || length - first > (end - begin) * group.block_tokens())
       fail(HL_INVALID, "length: got %lld, want %lld to %lld, what the table holds", ll(length), ll(first),
-           ll(first + (end - begin) * kBlockTokens));
+           ll(first + (end - begin) * group.block_tokens()));
     if (limits.context && length > limits.context)
       fail(HL_INVALID, "length: got %lld, want at most limits.context %lld", ll(length), ll(limits.context));
     for (int64_t t = step.seq_start[s]; t < step.seq_start[s + 1]; t++) {

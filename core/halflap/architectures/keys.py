@@ -55,6 +55,15 @@ class Keys:
             raise self._wrong(key, value, "a finite number")
         return float(value)
 
+    def numbers(self, key: str, count: int, default: float) -> tuple[float, ...]:
+        """One for each of `count` layers; a file that states one number means it for all."""
+        value = self._get(key, default)
+        listed = value if isinstance(value, list) else [value] * count
+        fits = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in listed]
+        if len(listed) < count or not all(fits):
+            raise self._wrong(key, value, f"a finite number, or one for each of {count} layers")
+        return tuple(float(v) for v in listed[:count])
+
     def positive(self, key: str, default: Any = REQUIRED) -> float:
         value = self.number(key, default)
         if value <= 0:
@@ -117,7 +126,7 @@ class Keys:
 
     def gating(self, default: str) -> str:
         """How router logits become scores, by the file's number; see the op `route`."""
-        known = {1: "softmax", 2: "sigmoid", 3: "softmax_chosen"}
+        known = {1: "softmax", 2: "sigmoid", 3: "softmax_chosen", 4: "sqrt_softplus"}
         value = self.integer("expert_gating_func", 0)
         if value and value not in known:
             raise self._wrong("expert_gating_func", value, f"one of {list(known)}")

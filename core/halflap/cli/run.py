@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from halflap.assembly import load
 from halflap.cli import common
 from halflap.cli.progress import Waiting
 from halflap.errors import InvalidRequestError
 from halflap.events import Prefill, Reasoning, Text, ToolCall
-from halflap.model import Model, load
+from halflap.model import Model
 from halflap.stream import Stream
 
 

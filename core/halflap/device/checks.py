@@ -14,7 +14,7 @@ from halflap.device.interface import Array, Weight
 from halflap.device.sizes import weight_bytes
 from halflap.errors import DeviceError, HalflapError, UnsupportedOpError
 from halflap.graph import ops
-from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
+from halflap.graph.ir import Graph, Node, StateGroup
 from halflap.graph.step import Ints, Limits, Step
 
 
@@ -87,7 +87,7 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
             continue
         table, pool = step.groups[group.name], limits.blocks[group.name]
         _check_range(table.blocks, 0, pool, f"block of group {group.name!r}", device)
-        room = np.diff(table.table_start) * BLOCK_TOKENS
+        room = np.diff(table.table_start) * group.block_tokens
         if np.any(table.length - table.first_token > room):
             raise invalid(device, f"blocks of group {group.name!r}", f"room for {room.tolist()} tokens",
                           (table.length - table.first_token).tolist())  # fmt: skip

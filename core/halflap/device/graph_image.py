@@ -34,7 +34,7 @@ def fill_groups(groups: Sequence[StateGroup], limits: Limits | None, keep: list[
         keep.append(layers)
         slot.struct_size, slot.name = ffi.sizeof("hl_group"), text(group.name, keep)
         slot.layers, slot.n_layers, slot.window = layers, len(group.layers), group.window
-        slot.kind = GROUP_KINDS[group.kind]
+        slot.kind, slot.rate = GROUP_KINDS[group.kind], group.rate
         if limits and group.kind == "blocks":
             slot.blocks = limits.blocks[group.name]
         elif limits:

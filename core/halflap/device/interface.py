@@ -89,7 +89,7 @@ class Weights(Protocol):
 
 
 class State(Protocol):
-    """The pools behind state groups. A row block is canonical f32: (32, k width + v width) after rope.
+    """The pools behind state groups. A block is canonical f32: (its rows, k width + v width) after rope.
 
     A slot is f32 too, in the order that the definition of its op gives it: (elements,).
     """

@@ -23,7 +23,7 @@ from halflap.errors import (
     ModelClosedError,
     UnsupportedOpError,
 )
-from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, Segment, StateGroup
+from halflap.graph.ir import Graph, Node, Segment, StateGroup
 from halflap.graph.step import Limits, Step
 
 ABI_MAJOR, ABI_MINOR = 1, 0
@@ -138,7 +138,8 @@ class NativeDevice:
                 value = graph.values[name]
                 made_before = value.kind == "result" and name in node.inputs
                 values[name] = evolve(value, kind="input") if made_before else value
-        groups = [group for group in graph.groups if group.name == node.attributes.get("group")]
+        named = {group for group, _ in node.states()}
+        groups = [group for group in graph.groups if group.name in named]
         image = GraphImage(Graph(graph.name, values, (Segment("node", (node,)),), (), tuple(groups)))
         status = self.api.supports(self.handle, image.graph, 0, error)
         return None if status == 0 else message(error)
@@ -213,14 +214,14 @@ class NativeState:
 
     def export_block(self, group: str, layer: int, block: int) -> npt.NDArray[np.float32]:
         index, width = self._place(group, layer)
-        rows = np.empty((BLOCK_TOKENS, width), np.float32)
+        rows = np.empty((self.groups[index].block_rows, width), np.float32)
         pointer = ffi.from_buffer("float[]", rows, require_writable=True)
         check(self._device.info.id, self._device.api.state_export, self.handle, index, layer, block, pointer)
         return rows
 
     def import_block(self, group: str, layer: int, block: int, rows: npt.NDArray[np.float32]) -> None:
         index, width = self._place(group, layer)
-        rows = np.ascontiguousarray(rows, np.float32).reshape(BLOCK_TOKENS, width)
+        rows = np.ascontiguousarray(rows, np.float32).reshape(self.groups[index].block_rows, width)
         pointer = ffi.from_buffer("float[]", rows)
         check(self._device.info.id, self._device.api.state_import, self.handle, index, layer, block, pointer)
 

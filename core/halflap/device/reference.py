@@ -14,7 +14,7 @@ from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
 from halflap.device.sizes import check_room, elements, host_memory, state_bytes
 from halflap.device.slots import SlotRows, slot_layers
 from halflap.graph import ops
-from halflap.graph.ir import BLOCK_TOKENS, Graph, Node, StateGroup
+from halflap.graph.ir import Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
 
 F32 = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ class ReferenceWeights:
 
 
 class ReferenceLayer:
-    """K and V rows of one layer: (blocks, 32, width)."""
+    """K and V rows of one layer: (blocks, rows of a block, width)."""
 
     def __init__(self, k: Array, v: Array, types: tuple[str, str]) -> None:
         self.k, self.v, self._types = k, v, types
@@ -94,7 +94,8 @@ class ReferenceLayer:
 
     def read(self, blocks: Array) -> tuple[F32, F32]:
         return tuple(  # type: ignore[return-value]
-            part[blocks].astype(np.float32).reshape(len(blocks) * BLOCK_TOKENS, -1) for part in (self.k, self.v)
+            part[blocks].astype(np.float32).reshape(len(blocks) * part.shape[1], part.shape[2])
+            for part in (self.k, self.v)
         )
 
 
@@ -107,8 +108,8 @@ class ReferenceState:
         self.layers: dict[str, list[ReferenceLayer]] = {
             group.name: [
                 ReferenceLayer(
-                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.k), k_type),
-                    np.zeros((limits.blocks[group.name], BLOCK_TOKENS, layer.v), v_type),
+                    np.zeros((limits.blocks[group.name], group.block_rows, layer.k), k_type),
+                    np.zeros((limits.blocks[group.name], group.block_rows, layer.v), v_type),
                     limits.kv_types,
                 )
                 for layer in group.layers
@@ -125,7 +126,7 @@ class ReferenceState:
     def import_block(self, group: str, layer: int, block: int, rows: F32) -> None:
         target = self.layers[group][layer]
         k, v = np.split(rows, [target.k.shape[-1]], axis=1)
-        target.write(np.full(BLOCK_TOKENS, block), np.arange(BLOCK_TOKENS), k, v)
+        target.write(np.full(len(rows), block), np.arange(len(rows)), k, v)
 
     def export_slot(self, group: str, layer: int, slot: int) -> F32:
         return self.slots[group][layer].read(slot)
@@ -190,7 +191,7 @@ class ReferenceExecutable:
 
 def _stored(rows: F32, kind: str) -> F32:
     """Rows of any width as a KV type keeps them."""
-    if kind in ("f32", "f16"):
+    if kind in ("f32", "f16") or not rows.size:
         return rows
     storage = plugins.get("weight_types", kind.upper())
     blocks = np.ascontiguousarray(rows, np.float32).reshape(-1, storage.block)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from halflap import plugins
 from halflap.errors import DeviceError, DeviceMemoryError
-from halflap.graph.ir import BLOCK_TOKENS, Dim, StateGroup
+from halflap.graph.ir import Dim, StateGroup
 from halflap.graph.step import Limits
 
 
@@ -54,7 +54,7 @@ def state_bytes(groups: Sequence[StateGroup], limits: Limits, storage: Mapping[s
                 raise DeviceError(what, got=width, want=f"a multiple of {block}", device=device, status="unsupported")
     k, v = (storage[name] for name in limits.kv_types)
     blocks = sum(
-        limits.blocks[group.name] * BLOCK_TOKENS * sum(layer.k * k + layer.v * v for layer in group.layers)
+        limits.blocks[group.name] * group.block_rows * sum(layer.k * k + layer.v * v for layer in group.layers)
         for group in pools
     )
     return blocks + slot_bytes(groups, limits)

@@ -1,41 +1,82 @@
-"""Who owns which KV block and which slot. Bookkeeping only: no tensor is touched here."""
+"""Which sequence holds which KV block and which slot. Bookkeeping only: no tensor is touched here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import lcm
 
+from attrs import frozen
+
+from halflap.engine.prefix import Node, PrefixTree
 from halflap.graph.ir import BLOCK_TOKENS, StateGroup
 from halflap.graph.step import Limits
-from halflap.placement import window_blocks
+
+SNAPSHOTS = 2
+"""States of the last node ends that a sequence leaves for later requests, beside those at marks."""
 
 
 class BlockPool:
-    """The blocks, or the slots, of one state group: ids 0 to count-1."""
+    """The blocks, or the slots, of one state group: ids 0 to count-1.
+
+    Each is free, held by some sequences, kept by the prefix tree, or both of these.
+
+    Attributes:
+        used: how many some sequence holds.
+        cached: how many the prefix tree keeps for later, held by no sequence.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.used = self.cached = 0
         self._free = list(range(count - 1, -1, -1))
-        self._promised = 0
+        self._holders = [0] * count
+        self._kept = bytearray(count)
 
     @property
-    def used(self) -> int:
-        return self.count - len(self._free)
+    def available(self) -> int:
+        """What sequences could take: the free ones, and those that the tree would give up."""
+        return len(self._free) + self.cached
 
-    def promise(self, blocks: int) -> bool:
-        """Set blocks aside, so that a sequence once admitted never runs out; False if there are too few."""
-        if self._promised + blocks > self.count:
-            return False
-        self._promised += blocks
-        return True
-
-    def withdraw(self, blocks: int) -> None:
-        self._promised -= blocks
+    @property
+    def empty(self) -> bool:
+        return not self._free
 
     def take(self) -> int:
-        return self._free.pop()
+        """A free block, now held once."""
+        block = self._free.pop()
+        self._holders[block] = 1
+        self.used += 1
+        return block
 
-    def give_back(self, block: int) -> None:
-        self._free.append(block)
+    def hold(self, block: int) -> None:
+        if not self._holders[block]:
+            self.used += 1
+            self.cached -= self._kept[block]
+        self._holders[block] += 1
+
+    def drop(self, block: int) -> None:
+        """Hold once less."""
+        self._holders[block] -= 1
+        if not self._holders[block]:
+            self.used -= 1
+            if self._kept[block]:
+                self.cached += 1
+            else:
+                self._free.append(block)
+
+    def held(self, block: int) -> bool:
+        return bool(self._holders[block])
+
+    def keep(self, block: int) -> None:
+        """The prefix tree keeps a block that a sequence holds."""
+        self._kept[block] = 1
+
+    def forget(self, block: int) -> None:
+        """The prefix tree keeps it no more."""
+        self._kept[block] = 0
+        if not self._holders[block]:
+            self.cached -= 1
+            self._free.append(block)
 
 
 class BlockTable:
@@ -43,91 +84,230 @@ class BlockTable:
 
     Attributes:
         blocks: block ids; the first holds the tokens from `first_token` on.
-        first_token: a multiple of 32; tokens before it are gone.
+        first_token: a multiple of `block_tokens`; tokens before it are gone.
     """
 
-    def __init__(self, pool: BlockPool, window: int) -> None:
-        self._pool, self._window = pool, window
+    def __init__(self, pool: BlockPool, window: int, block_tokens: int) -> None:
+        self._pool, self._window, self._block_tokens = pool, window, block_tokens
         self.blocks: list[int] = []
         self.first_token = 0
 
-    def cover(self, length: int) -> None:
-        """Take blocks until `length` tokens have a place."""
-        while self.first_token + len(self.blocks) * BLOCK_TOKENS < length:
-            self.blocks.append(self._pool.take())
+    def lacks(self, length: int) -> int:
+        """Blocks to take until `length` tokens have a place."""
+        return max(0, -(-(length - self.first_token) // self._block_tokens) - len(self.blocks))
 
     def forget(self, computed: int) -> None:
-        """Free blocks that no token from `computed` on can see."""
-        if not self._window:
-            return
-        while self.blocks and self.first_token + BLOCK_TOKENS <= computed - self._window + 1:
-            self._pool.give_back(self.blocks.pop(0))
-            self.first_token += BLOCK_TOKENS
+        """Drop blocks that no token from `computed` on can see."""
+        if self._window:
+            while self.blocks and self.first_token + self._block_tokens <= computed - self._window + 1:
+                self._pool.drop(self.blocks.pop(0))
+                self.first_token += self._block_tokens
 
     def release(self) -> None:
         for block in self.blocks:
-            self._pool.give_back(block)
+            self._pool.drop(block)
         self.blocks = []
 
 
 class SequenceBlocks:
-    """A sequence's tables and slots in all groups, admitted as one.
+    """A sequence's tables and slots in all groups.
 
     Attributes:
-        slots: slots group -> the one slot that holds the sequence's state between steps.
+        slots: slots group -> the slot that the next step writes the sequence's state to.
+        sources: slots group -> the slot that holds it now; -1: it has none yet.
+        path: its nodes in the prefix tree, as far as it was published.
+        snapshots: (tokens, group) -> slot in which the step under way stores the state behind so many tokens.
     """
 
-    def __init__(
-        self,
-        tables: Mapping[str, BlockTable],
-        slots: Mapping[str, int],
-        pools: Mapping[str, BlockPool],
-        needs: Mapping[str, int],
-    ) -> None:
-        self.tables, self.slots, self._pools, self._needs = tables, slots, pools, needs
+    def __init__(self, tables: Mapping[str, BlockTable], root: Node) -> None:
+        self.tables, self.root = tables, root
+        self.slots: dict[str, int] = {}
+        self.sources: dict[str, int] = {}
+        self.path: list[Node] = []
+        self.snapshots: dict[tuple[int, str], int] = {}
 
-    def release(self) -> None:
-        for table in self.tables.values():
-            table.release()
-        for name, slot in self.slots.items():
-            self._pools[name].give_back(slot)
-        for name, blocks in self._needs.items():
-            self._pools[name].withdraw(blocks)
-        self.tables, self.slots, self._needs = {}, {}, {}
+
+@frozen
+class GroupShape:
+    """What bookkeeping needs to know of a blocks group."""
+
+    name: str
+    window: int
+    block_tokens: int
+    per_node: int
 
 
 class BlockManager:
-    """Pools of every group, and admission to them.
+    """Pools of every group, and the prefix tree over them.
 
     Args:
-        limits: sizes of the pools, and the most tokens that one sequence adds in a step: windowed groups keep that
-            many more.
+        limits: sizes of the pools.
+
+    Attributes:
+        node_tokens: tokens of a node of the tree: whole blocks of every group.
     """
 
     def __init__(self, groups: tuple[StateGroup, ...], limits: Limits) -> None:
-        self._step_tokens = limits.tokens
-        self.groups = tuple(group for group in groups if group.kind == "blocks")
+        self.node_tokens = lcm(BLOCK_TOKENS, *(group.block_tokens for group in groups if group.kind == "blocks"))
+        self.groups = tuple(
+            GroupShape(group.name, group.window, group.block_tokens, self.node_tokens // group.block_tokens)
+            for group in groups
+            if group.kind == "blocks"
+        )
         self.slot_groups = tuple(group.name for group in groups if group.kind == "slots")
         counts = {**limits.blocks, **limits.slots}
         self.pools = {group.name: BlockPool(counts[group.name]) for group in groups}
+        windows = {group.name: group.window for group in self.groups}
+        self.tree = PrefixTree(self.node_tokens, windows, self.slot_groups, self.pools)
 
-    def needs(self, length: int) -> dict[str, int]:
-        """Blocks and slots that a sequence growing to `length` tokens holds at most."""
-        full = -(-length // BLOCK_TOKENS)
-        windowed = {g.name: window_blocks(g.window, self._step_tokens) for g in self.groups if g.window}
-        blocks = {g.name: min(full, windowed.get(g.name, full)) for g in self.groups}
-        return blocks | dict.fromkeys(self.slot_groups, 1)
+    def room(self, length: int, path: Sequence[Node] = (), spare: int = 0) -> bool:
+        """Whether a sequence could grow to `length` tokens beside what is held, were it to resume behind `path`.
 
-    def admit(self, length: int) -> SequenceBlocks | None:
-        """Tables and slots for a sequence that may grow to `length` tokens, or None while the pools are too full."""
-        needs = self.needs(length)
-        promised: list[str] = []
-        for name, blocks in needs.items():
-            if not self.pools[name].promise(blocks):
-                for earlier in promised:
-                    self.pools[earlier].withdraw(needs[earlier])
+        Args:
+            spare: blocks that must be left in each group.
+        """
+        for group in self.groups:
+            pool = self.pools[group.name]
+            if group.window:
+                wanted = min(-(-length // group.block_tokens), -(-group.window // group.block_tokens) + 2)
+            else:  # what the path names is there, but no longer to be had where no other sequence holds it
+                wanted = -(-length // group.block_tokens) - len(path) * group.per_node
+                wanted += sum(not pool.held(block) for node in path for block in node.places[group.name])
+            if wanted + spare > pool.available:
+                return False
+        return all(self.pools[name].available > 0 for name in self.slot_groups)
+
+    def admit(self, salt: bytes, path: Sequence[Node] = ()) -> SequenceBlocks | None:
+        """Tables and slots for a sequence that resumes behind `path`; None if there is no slot for it.
+
+        Args:
+            salt: what else its state depends on: its adapters.
+        """
+        computed = len(path) * self.node_tokens
+        tables = {g.name: BlockTable(self.pools[g.name], g.window, g.block_tokens) for g in self.groups}
+        blocks = SequenceBlocks(tables, self.tree.root(salt))
+        self.tree.use(blocks.root, path)
+        blocks.path = list(path)
+        for group in self.groups:
+            table, pool = tables[group.name], self.pools[group.name]
+            first = max(0, computed - group.window + 1) // group.block_tokens if group.window else 0
+            table.first_token = first * group.block_tokens
+            for node in path[first // group.per_node :]:
+                for place, block in enumerate(node.places[group.name]):
+                    if (node.depth - 1) * group.per_node + place >= first:
+                        pool.hold(block)
+                        table.blocks.append(block)
+        for name in self.slot_groups:
+            source = path[-1].places[name][0] if path else -1
+            if source >= 0:
+                self.pools[name].hold(source)
+            blocks.sources[name] = source
+            slot = self.take(name)
+            if slot is None:
+                self.release(blocks)
                 return None
-            promised.append(name)
-        tables = {g.name: BlockTable(self.pools[g.name], g.window) for g in self.groups}
-        slots = {name: self.pools[name].take() for name in self.slot_groups}
-        return SequenceBlocks(tables, slots, self.pools, needs)
+            blocks.slots[name] = slot
+        return blocks
+
+    def take(self, name: str) -> int | None:
+        """A block or slot of a group, at the cost of what the tree keeps; None: all are held."""
+        pool = self.pools[name]
+        if pool.empty and not self.tree.reclaim(name):
+            return None
+        return pool.take()
+
+    def grow(self, blocks: SequenceBlocks, start: int, stop: int) -> bool:
+        """Give tokens [start, stop) a place, and drop what they cannot see; False, changing nothing, without room."""
+        for name, table in blocks.tables.items():
+            table.forget(start)
+            if (lacking := table.lacks(stop)) and lacking > self.pools[name].available:
+                return False
+        for name, table in blocks.tables.items():
+            for _ in range(table.lacks(stop)):
+                block = self.take(name)
+                assert block is not None
+                table.blocks.append(block)
+        return True
+
+    def prepare(self, blocks: SequenceBlocks, places: Iterable[int]) -> int:
+        """Find slots for the state behind each of these tokens; returns for how many there are some in every group."""
+        for count, place in enumerate(places):
+            for name in self.slot_groups:
+                if (place, name) not in blocks.snapshots:
+                    slot = self.take(name)
+                    if slot is None:
+                        return count
+                    blocks.snapshots[place, name] = slot
+        return len(blocks.snapshots) // max(len(self.slot_groups), 1)
+
+    def stepped(self, blocks: SequenceBlocks, computed: int, stop: int) -> None:
+        """A step up to `stop` has run, and its tokens up to `computed` were right: the state is now behind these."""
+        for name, target in blocks.slots.items():
+            before, now = blocks.sources[name], target
+            if computed < stop:
+                now = blocks.snapshots[computed, name]
+                self.pools[name].hold(now)
+            if before >= 0 and before != target:
+                self.pools[name].drop(before)
+            blocks.sources[name] = now
+
+    def publish(self, blocks: SequenceBlocks, keys: Sequence[bytes], marked: Callable[[int], bool]) -> None:
+        """Enter whole nodes into the tree, `keys` naming all that are computed; what was there already is shared.
+
+        Args:
+            marked: whether a later request will likely resume behind a node (counted from 1).
+        """
+        for depth in range(len(blocks.path), len(keys)):
+            parent = blocks.path[-1] if blocks.path else blocks.root
+            node = self.tree.child(parent, keys[depth])
+            for group in self.groups:
+                self._share(blocks.tables[group.name], node, group)
+            for name in self.slot_groups:
+                slot = blocks.snapshots.pop(((depth + 1) * self.node_tokens, name), None)
+                if slot is not None:
+                    if name not in node.places:
+                        self.tree.keep(node, name, [slot])
+                    self.pools[name].drop(slot)
+                    if depth >= SNAPSHOTS:  # of those that nobody marked, a sequence leaves its last ones
+                        self.tree.replace(blocks.path[depth - SNAPSHOTS], name)
+            blocks.path.append(node)
+            if marked(depth + 1):
+                self.tree.mark(node, blocks.path)
+        self.abandon(blocks)
+
+    def abandon(self, blocks: SequenceBlocks) -> None:
+        """Give back slots for snapshots that were not stored."""
+        for (_, name), slot in blocks.snapshots.items():
+            self.pools[name].drop(slot)
+        blocks.snapshots.clear()
+
+    def release(self, blocks: SequenceBlocks) -> None:
+        """The sequence is over, or must make room: what it published stays in the tree."""
+        self.abandon(blocks)
+        if blocks.path:
+            self.tree.mark(blocks.path[-1], blocks.path)
+        for table in blocks.tables.values():
+            table.release()
+        for name, slot in blocks.slots.items():
+            self.pools[name].drop(slot)
+        for name, source in blocks.sources.items():
+            if source >= 0 and source != blocks.slots.get(name):
+                self.pools[name].drop(source)
+        self.tree.leave(blocks.root, blocks.path)
+        blocks.tables, blocks.slots, blocks.sources, blocks.path = {}, {}, {}, []
+
+    def _share(self, table: BlockTable, node: Node, group: GroupShape) -> None:
+        """One set of blocks for a node: the tree's if it has one, else this sequence's."""
+        first = (node.depth - 1) * group.per_node - table.first_token // group.block_tokens
+        if first < 0:  # part of it was behind the window already
+            return
+        pool, own = self.pools[group.name], table.blocks[first : first + group.per_node]
+        kept = node.places.get(group.name)
+        if kept is None:
+            self.tree.keep(node, group.name, own)
+        elif kept != own:
+            for block in kept:
+                pool.hold(block)
+            for block in own:
+                pool.drop(block)
+            table.blocks[first : first + group.per_node] = kept

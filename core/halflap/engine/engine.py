@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
-
 from halflap.engine.blocks import BlockManager
+from halflap.engine.metrics import Metrics, Recorder
+from halflap.engine.policy import FirstCome, Policy
 from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
-from halflap.engine.sequence import Work
+from halflap.engine.speculation import Drafter, Speculator
 from halflap.engine.steps import build_step
+from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
@@ -24,24 +25,6 @@ from halflap.log import log
 QUEUE = 256
 SWITCH_INTERVAL = 1e-4
 """Seconds: with Python's 5 ms a busy host thread would hold up every step by that much."""
-
-
-@frozen
-class Metrics:
-    """Counters of one engine, as of now."""
-
-    running: int
-    waiting: int
-    steps: int
-    prompt_tokens: int
-    generated_tokens: int
-    blocks_used: dict[str, int]
-    blocks_total: dict[str, int]
-    slots_used: dict[str, int]
-    slots_total: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}  # type: ignore[attr-defined]
 
 
 class _SwitchInterval:
@@ -76,15 +59,24 @@ class Engine:
     """
 
     def __init__(
-        self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits, whole: bool = False
+        self,
+        make_runner: Callable[[], Runner],
+        groups: tuple[StateGroup, ...],
+        limits: Limits,
+        whole: bool = False,
+        policy: Policy | None = None,
+        make_drafter: Callable[[], Drafter] | None = None,
     ) -> None:
         self._blocks = BlockManager(groups, limits)
-        self._scheduler = Scheduler(limits, self._blocks, whole)
+        self._scheduler = Scheduler(limits, self._blocks, policy or FirstCome(), whole)
         self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
         self._closing = self._left = False
         self._steps = self._prompt_tokens = self._generated = 0
+        self._limits, self._make_drafter = limits, make_drafter
+        self._recorder = Recorder()
+        self._speculator: Speculator | None = None
         self._failure: list[BaseException] = []
         started = threading.Event()
         self._thread = threading.Thread(
@@ -125,6 +117,7 @@ class Engine:
                     retry_after=1.0,
                     fix="Try again in a second.",
                 )
+            work.recorder = self._recorder
             self._arrived.append(work)
             self._wake.notify()
 
@@ -143,9 +136,18 @@ class Engine:
             steps=self._steps,
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated,
+            cached_tokens=self._scheduler.cached_tokens,
+            drafted_tokens=self._recorder.drafted,
+            accepted_tokens=self._recorder.accepted,
+            preemptions=self._scheduler.preemptions,
+            missing=dict(self._scheduler.missing),
+            finished=dict(self._recorder.finished),
+            **self._recorder.histograms(),
             blocks_used={name: pool.used for name, pool in pools.items()},
+            blocks_cached={name: pool.cached for name, pool in pools.items()},
             blocks_total={name: pool.count for name, pool in pools.items()},
             slots_used={name: pool.used for name, pool in slot_pools.items()},
+            slots_cached={name: pool.cached for name, pool in slot_pools.items()},
             slots_total={name: pool.count for name, pool in slot_pools.items()},
         )
 
@@ -161,9 +163,14 @@ class Engine:
             _SwitchInterval.leave()
 
     def _main(self, make_runner: Callable[[], Runner], started: threading.Event) -> None:
+        runner: Runner | None = None
         try:
             runner = make_runner()
+            if self._make_drafter is not None:
+                self._speculator = Speculator(self._make_drafter())
         except BaseException as error:
+            if runner is not None:
+                runner.close()
             self._failure.append(error)
             started.set()
             return
@@ -171,6 +178,7 @@ class Engine:
         end: BaseException = closed()
         try:
             while self._next():
+                self._speculate()
                 chunks = self._scheduler.schedule()
                 if chunks:
                     self._step(runner, chunks)
@@ -184,6 +192,8 @@ class Engine:
             work.fail(copy.copy(end))
         self._scheduler.waiting.clear()
         self._scheduler.retire()
+        if self._speculator is not None:
+            self._speculator.close()
         runner.close()
 
     def _next(self) -> bool:
@@ -207,8 +217,25 @@ class Engine:
         self._scheduler.retire()
         return True
 
+    def _speculate(self) -> None:
+        """Drafts for the sequences that decode; a drafter that fails is left out from then on."""
+        if self._speculator is None:
+            return
+        works = [w for w in self._scheduler.running if w.speculate and len(w.ids) - w.computed == 1]
+        works = works[: self._limits.sequences]
+        if not works:
+            return
+        spare = min(self._limits.tokens, self._limits.rows) - len(self._scheduler.running)
+        try:
+            self._speculator.propose(works, [work.room - 1 for work in works], spare)
+        except Exception:
+            log.exception("drafter_failed")
+            self._speculator.close()
+            self._speculator = None
+
     def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
         outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)
+        began = time.perf_counter()
         try:
             step, embeds = build_step(chunks)
             fetched = runner.run(step, list(outputs), embeds)
@@ -218,23 +245,31 @@ class Engine:
                 chunk.sequence.fail(copy.copy(error))  # each carries its own request's `partial`
             return
         self._steps += 1
-        row = 0
+        if self._speculator is not None and all(chunk.stop - chunk.start == 1 for chunk in chunks):
+            self._speculator.measured(step.n_tokens, time.perf_counter() - began)
+        row, advanced = 0, []
         for chunk in chunks:
-            mine = {
-                name: fetched[name][row : row + len(chunk.wanted)] for name in chunk.sequence.outputs if chunk.wanted
-            }
-            row += len(chunk.wanted)
-            before = len(chunk.sequence.ids)
+            work, end = chunk.sequence, row + len(chunk.wanted)
+            mine = {name: fetched[name][row:end] for name in work.outputs} if chunk.wanted else {}
+            row = end
+            before, prompt = len(work.ids), work.n_prompt
             try:
-                chunk.sequence.advance(chunk.stop, mine)
+                work.advance(chunk.stop, mine)
+                advanced.append(chunk)
             except HalflapError as error:
-                chunk.sequence.fail(error)
+                work.fail(error)
             except Exception as error:
                 log.exception("request_failed")
-                chunk.sequence.fail(error)
-            self._generated += len(chunk.sequence.ids) - before
-            prompt = chunk.sequence.n_prompt
+                work.fail(error)
+            if chunk.draft:
+                accepted = max(work.computed - chunk.stop, 0)
+                self._recorder.drafted += len(chunk.draft)
+                self._recorder.accepted += accepted
+                if self._speculator is not None:
+                    self._speculator.checked(work, len(chunk.draft), accepted)
+            self._generated += max(len(work.ids) - before, 0)
             self._prompt_tokens += min(chunk.stop, prompt) - min(chunk.start, prompt)
+        self._scheduler.stepped(advanced)
 
     def _all_work(self) -> list[Any]:
         with self._wake:

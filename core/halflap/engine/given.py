@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +33,11 @@ class Given:
     def stop(self) -> int:
         return self.start + len(self.rows)
 
+    @cached_property
+    def digest(self) -> bytes:
+        """Of what the image is to the model: its rows and how they lie."""
+        return hashlib.blake2b(self.rows.tobytes() + repr(self.grid).encode(), digest_size=16).digest()
+
 
 @frozen(eq=False)
 class Images:
@@ -51,6 +58,19 @@ class Images:
     def covers(self, place: int) -> bool:
         """Whether a row of an image stands here, and no token."""
         return any(image.start <= place < image.stop for image in self.given)
+
+    def inside(self, place: int) -> bool:
+        """Whether a step that begins here would part an image that must stay whole."""
+        return self.whole and any(image.start < place < image.stop for image in self.given)
+
+    def key(self, start: int, stop: int) -> bytes:
+        """What stands in tokens [start, stop) beside their ids."""
+        parts = [
+            image.digest + (image.start - start).to_bytes(8, "little", signed=True)
+            for image in self.given
+            if image.start < stop and start < image.stop
+        ]
+        return b"".join(parts)
 
     def cut(self, start: int, stop: int) -> int:
         """The last place up to `stop` at which a step that begins at `start` may end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from attrs import field, frozen
 
@@ -53,6 +53,14 @@ class Options(TypedDict, total=False):
     """For each token its own logprob and those of this many likeliest."""
     timeout: float | None
     """Seconds from submission after which the request fails with RequestTimeoutError."""
+    cache: bool
+    """Take what earlier requests computed, and leave what this one computes; on by default."""
+    priority: int
+    """Higher goes first, and makes room last."""
+    user: str
+    """Whose request it is, for policies that share between users."""
+    overflow: Literal["error", "drop_oldest", "drop_middle"]
+    """When prompt or answer outgrow the context: refuse or end there, or go on without some of the tokens."""
     enable_thinking: bool
     chat_template_kwargs: Mapping[str, object]
     """Further variables of the chat template."""
@@ -116,6 +124,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ignore_eos": (_flag, "true or false"),
     "logprobs": (lambda v: v is None or _integer(0, 1000)(v), "None or an integer from 0 to 1000"),
     "timeout": (lambda v: v is None or _number(0)(v), "None or a number of seconds"),
+    "cache": (_flag, "true or false"),
+    "priority": (_integer(-1000, 1000), "an integer from -1000 to 1000"),
+    "user": (lambda v: isinstance(v, str) and len(v) <= 256, "a text of at most 256 characters"),
+    "overflow": (lambda v: v in ("error", "drop_oldest", "drop_middle"), "'error', 'drop_oldest' or 'drop_middle'"),
     "enable_thinking": (_flag, "true or false"),
     "chat_template_kwargs": (lambda v: isinstance(v, Mapping), "a mapping"),
 }

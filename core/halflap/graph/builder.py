@@ -65,9 +65,9 @@ class GraphBuilder:
         self._close_segment()
         self._segment = name
 
-    def state_layer(self, group: str, k: int, v: int, window: int = 0) -> dict[str, Any]:
+    def state_layer(self, group: str, k: int, v: int, window: int = 0, rate: int = 1) -> dict[str, Any]:
         """One more layer of a blocks group; returns the attributes by which an attention op names it."""
-        return self._add_layer(StateGroup(group, (), window), LayerWidth(k, v))
+        return self._add_layer(StateGroup(group, (), window, rate=rate), LayerWidth(k, v))
 
     def slot_layer(self, group: str, elements: int) -> dict[str, Any]:
         """One more layer of a slots group, `elements` of f32 per sequence; returns the attributes that name it."""
@@ -116,10 +116,10 @@ class GraphBuilder:
 
     def _add_layer(self, group: StateGroup, width: LayerWidth) -> dict[str, Any]:
         known = self._groups.setdefault(group.name, group)
-        if (known.window, known.kind) != (group.window, group.kind):
+        if (known.window, known.kind, known.rate) != (group.window, group.kind, group.rate):
             raise ModelFormatError(
-                f"state group {group.name!r}", got=f"{group.kind} of window {group.window}",
-                want=f"{known.kind} of window {known.window}", field=group.name,
+                f"state group {group.name!r}", got=f"{group.kind} of window {group.window}, rate {group.rate}",
+                want=f"{known.kind} of window {known.window}, rate {known.rate}", field=group.name,
             )  # fmt: skip
         self._groups[group.name] = evolve(known, layers=(*known.layers, width))
         return {"group": group.name, "layer": len(known.layers)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -18,7 +19,9 @@ ValueKind = Literal["input", "weight", "result"]
 GroupKind = Literal["blocks", "slots"]
 
 BLOCK_TOKENS = 32
-"""Tokens in a KV block."""
+"""Tokens in a KV block whose rows stand for one token each."""
+STATES = ("", "far_")
+"""Before `group` and `layer`: the attributes by which an op names its state layers."""
 
 
 @frozen
@@ -46,6 +49,11 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
 
+    def states(self) -> tuple[tuple[str, int], ...]:
+        """The state layers that the op names: (group, layer)."""
+        named = ((self.attributes.get(p + "group"), self.attributes.get(p + "layer")) for p in STATES)
+        return tuple((str(group), int(layer)) for group, layer in named if group and isinstance(layer, int))
+
 
 @frozen
 class Segment:
@@ -71,12 +79,24 @@ class StateGroup:
         layers: one entry per layer that stores rows here; an op's attribute `layer` indexes it.
         window: tokens that are still needed behind the newest one; 0 means all. Of blocks only.
         kind: "blocks" keeps rows of every token, "slots" a fixed number of f32 per sequence (recurrent state).
+        rate: tokens that one row stands for; it is written with the last of them. Of blocks only.
     """
 
     name: str
     layers: tuple[LayerWidth, ...]
     window: int = 0
     kind: GroupKind = "blocks"
+    rate: int = 1
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens that a block covers: the least that are whole rows and whole blocks of 32."""
+        return math.lcm(BLOCK_TOKENS, self.rate)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        return self.block_tokens // self.rate
 
 
 @frozen
@@ -115,7 +135,8 @@ class Graph:
         for group in self.groups:
             window = f", window {group.window}" if group.window else ""
             kind = ", slots" if group.kind == "slots" else ""
-            lines.append(f"  state {group.name}: {len(group.layers)} layers{window}{kind}")
+            rate = f", a row for {group.rate} tokens" if group.rate > 1 else ""
+            lines.append(f"  state {group.name}: {len(group.layers)} layers{window}{kind}{rate}")
         for name in self.inputs():
             lines.append(f"  input {_typed(self.values[name])}")
         for segment in self.segments:
@@ -138,7 +159,7 @@ class Graph:
                     for s in self.segments
                 ],
                 self.outputs,
-                [[g.name, g.kind, g.window, [[w.k, w.v] for w in g.layers]] for g in self.groups],
+                [[g.name, g.kind, g.window, g.rate, [[w.k, w.v] for w in g.layers]] for g in self.groups],
             ]
         )
         return hashlib.sha256(text.encode()).hexdigest()

@@ -26,6 +26,25 @@ MOST_AXES = 4
 
 
 @frozen
+class Rows:
+    """What an op keeps in one layer of a blocks group.
+
+    Attributes:
+        k: elements of the K rows that it writes; None: it writes none, or the layer says how many.
+        v: those of the V rows.
+        written: the op writes rows, and not only reads them.
+        prefix: before `group` and `layer`, the attributes that name the layer.
+    """
+
+    k: int | None
+    v: int | None
+    written: bool
+    window: int = 0
+    rate: int = 1
+    prefix: str = ""
+
+
+@frozen
 class Op:
     """One op of the table.
 
@@ -37,6 +56,7 @@ class Op:
         definition: the numpy meaning as "module:function"; core's is the function of the same name in reference.py.
         keeps: elements of f32 kept per sequence, from inputs and attributes; the op's layer is of a slots group.
         whole: it must see a whole sequence in one step, for it keeps no state.
+        rows: the layers of blocks groups that it uses; without it, its second and third input are K and V rows.
     """
 
     name: str
@@ -48,6 +68,16 @@ class Op:
     definition: str = ""
     keeps: Callable[[Sequence[Value | None], Mapping[str, Any]], int] | None = None
     whole: bool = False
+    rows: Callable[[Sequence[Value | None], Mapping[str, Any]], tuple[Rows, ...]] | None = None
+
+    def kept_rows(self, inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> tuple[Rows, ...]:
+        """The layers of blocks groups that a node of this op uses."""
+        if "group" not in self.attributes or self.keeps is not None:
+            return ()
+        if self.rows is not None:
+            return self.rows(inputs, attributes)
+        k, v = (row_width(value) for value in inputs[1:3])
+        return (Rows(k, v, k is not None, attributes.get("window", 0)),)
 
     def meaning(self) -> Callable[..., Any]:
         """The numpy function that defines this op."""
@@ -91,6 +121,11 @@ def find(name: str) -> Op:
 
 def mismatch(op: str, got: str, want: str) -> ModelFormatError:
     return ModelFormatError(f"op {op!r}", got=got, want=want, field=op)
+
+
+def row_width(value: Value | None) -> int | None:
+    """Elements of a value's row; None if it is absent."""
+    return int(value.shape[-1]) if value is not None else None
 
 
 def shown(value: Value | None) -> str:
@@ -181,6 +216,8 @@ def _rope(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list
     for value in factors:
         if value is not None and value.shape != (pairs,):
             raise mismatch("rope", f"factors {shown(value)}", f"shape [{pairs}]")
+    if attributes["every"] < 1:
+        raise mismatch("rope", f"every {attributes['every']}", "at least 1")
     axes = attributes["axes"]
     if axes and (len(axes) != pairs or not all(0 <= axis < MOST_AXES for axis in axes)):
         raise mismatch("rope", f"axes {axes}", f"none, or {pairs} from 0 to {MOST_AXES - 1}")
@@ -249,8 +286,19 @@ def _split(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
     return [("f32", (*x.shape[:-1], groups * size)) for size in sizes]
 
 
+def _grouped_linear(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, weight = inputs
+    assert x is not None
+    assert weight is not None
+    groups = attributes["groups"]
+    width = _group_width("grouped_linear", x, groups)
+    if len(weight.shape) != 2 or weight.shape[1] != width or int(weight.shape[0]) % groups:
+        raise mismatch("grouped_linear", f"{shown(x)} times {shown(weight)}", f"{groups} matrices of width {width}")
+    return [("f32", (*x.shape[:-1], weight.shape[0]))]
+
+
 def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    logits, *given = inputs
+    logits, bias, scales, ids, table = inputs
     assert logits is not None
     experts, used = logits.shape[-1], attributes["used"]
     groups, groups_used = attributes["groups"], attributes["groups_used"]
@@ -259,9 +307,13 @@ def _route(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
         raise mismatch("route", f"{groups_used} of {groups} groups", "at least one, at most all")
     if not 0 < used <= groups_used * size:
         raise mismatch("route", f"{used} experts used of {groups_used * size}", "at least one, at most all")
-    for value in given:
+    for value in (bias, scales):
         if value is not None and value.shape not in ((experts,), (1, experts)):
             raise mismatch("route", shown(value), f"shape [{experts}]")
+    if (ids is None) != (table is None):
+        raise mismatch("route", f"{shown(ids)} and {shown(table)}", "both or neither")
+    if ids is not None and table is not None and (ids.shape != logits.shape[:-1] or table.shape[1:] != (used,)):
+        raise mismatch("route", f"{shown(ids)} and {shown(table)}", f"an id of each row, and {used} experts of each id")
     return [("i32", (*logits.shape[:-1], used)), ("f32", (*logits.shape[:-1], used))]
 
 
@@ -291,6 +343,8 @@ TABLE = (
     # A table's row for each token: that of its index, or the same `row` for all.
     Op("add_positions", ("x", "table"), _add_positions, {"row": -1}, context=True),
     Op("linear", ("x", "weight", "bias?"), _linear),
+    # Each of `groups` equal parts of a row times a matrix of its own; these lie one below the other in `weight`.
+    Op("grouped_linear", ("x", "weight"), _grouped_linear, {"groups": REQUIRED}),
     Op("rms_norm", ("x", "weight?"), _rms_norm, {"eps": REQUIRED, "groups": 1}),
     Op("layer_norm", ("x", "weight?", "bias?"), _layer_norm, {"eps": REQUIRED, "groups": 1}),
     Op(
@@ -305,6 +359,7 @@ TABLE = (
             "offset": 0,  # elements of each head that lie before the rotated ones
             "long_from": 0,  # long_factors take the place of factors where the limits allow more context than this
             "axes": (),  # which of the step's position axes turns each pair (M-RoPE); none: the first turns all
+            "every": 1,  # positions are rounded down to a multiple of this
         },
         context=True,
     ),
@@ -340,7 +395,7 @@ TABLE = (
     Op("split", ("x",), _split, {"sizes": REQUIRED, "groups": 1}),
     Op(
         "route",
-        ("logits", "bias?", "scales?"),
+        ("logits", "bias?", "scales?", "ids?", "table?"),
         _route,
         {
             "used": REQUIRED,

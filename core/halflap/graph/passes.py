@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve, frozen
 
 from halflap.errors import InvalidRequestError, PlanError
-from halflap.graph.ir import Graph, Node, Segment, StateGroup, Value
+from halflap.graph.ir import STATES, Graph, Node, Segment, StateGroup, Value
 
 
 @frozen
@@ -134,9 +134,9 @@ def skip_layers(graph: Graph, layers: Sequence[int]) -> Graph:
         later = {name for segment in rest for node in segment.nodes for name in node.inputs}
         leaves = [output for output in made if output in later or output in graph.outputs]
         entering = skipped.nodes[0].inputs[0]
-        states = {(n.attributes["group"], n.attributes["layer"]) for n in skipped.nodes if "layer" in n.attributes}
+        states = {state for node in skipped.nodes for state in node.states()}
         takes = [n for n in skipped.nodes if n.op == "take"]
-        shared = any((n.attributes.get("group"), n.attributes.get("layer")) in states for s in rest for n in s.nodes)
+        shared = any(state in states for segment in rest for node in segment.nodes for state in node.states())
         if len(leaves) != 1 or shared or values[entering].kind != "result":
             raise InvalidRequestError(
                 "skip_layers", got=layer, want="a layer whose result alone is needed later", field="skip_layers"
@@ -198,10 +198,8 @@ def _groups_on(
 ) -> tuple[tuple[StateGroup, ...], dict[tuple[str, int], int]]:
     """The state groups a device needs, and where each layer of the whole graph lies in them."""
     wanted: dict[str, list[int]] = {}
-    for (_, node), place in zip(flat, devices, strict=True):
-        if "layer" not in node.attributes:
-            continue
-        group, layer = str(node.attributes["group"]), int(node.attributes["layer"])  # type: ignore[arg-type]
+    uses = [(state, place) for (_, node), place in zip(flat, devices, strict=True) for state in node.states()]
+    for (group, layer), place in uses:
         if place == device and layer not in wanted.setdefault(group, []):
             wanted[group].append(layer)
         elif place != device and layer in wanted.get(group, []):
@@ -244,8 +242,7 @@ def _stage(
 
 
 def _moved(node: Node, places: Mapping[tuple[str, int], int]) -> Node:
-    """The node with its state layer where it lies now."""
-    if "layer" not in node.attributes:
-        return node
-    key = (str(node.attributes["group"]), int(node.attributes["layer"]))  # type: ignore[arg-type]
-    return evolve(node, attributes={**node.attributes, "layer": places[key]})
+    """The node with its state layers where they lie now."""
+    named = [p for p in STATES if node.attributes.get(p + "group")]
+    moved = {f"{p}layer": places[state] for p, state in zip(named, node.states(), strict=True)}
+    return evolve(node, attributes={**node.attributes, **moved}) if moved else node

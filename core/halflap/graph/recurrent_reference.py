@@ -9,7 +9,7 @@ import numpy as np
 from halflap.graph.reference import ACTIVATIONS, F32, Context
 
 
-def _walk(context: Context, group: str, layer: int, shape: tuple[int, ...], advance: Callable[[int, F32], F32]) -> None:
+def walk(context: Context, group: str, layer: int, shape: tuple[int, ...], advance: Callable[[int, F32], F32]) -> None:
     """Carry each sequence's state, of this shape, over its tokens: advance(token, state) -> state after it."""
     step, rows, slots = context.step, context.layer(group, layer), context.step.slots[group]
     kept = [(int(token), int(slot)) for token, slot in slots.emit]
@@ -44,7 +44,7 @@ def conv_state(
         out[t] = np.sum(window * weight.T, axis=0)
         return window[1:]
 
-    _walk(context, group, layer, (weight.shape[1] - 1, weight.shape[0]), advance)
+    walk(context, group, layer, (weight.shape[1] - 1, weight.shape[0]), advance)
     if bias is not None:
         out = out + bias
     return out if activation == "none" else ACTIVATIONS[activation](out)
@@ -81,7 +81,7 @@ def delta_rule(
         out[t] = np.einsum("hkv,hk->hv", state, queries[t] * np.float32(scale))
         return state
 
-    _walk(context, group, layer, (heads, keys.shape[2], values.shape[2]), advance)
+    walk(context, group, layer, (heads, keys.shape[2], values.shape[2]), advance)
     return np.asarray(out.reshape(v.shape))
 
 
@@ -120,7 +120,7 @@ def ssm_scan(
         out[t] = np.sum(state * reads[t], axis=1)
         return np.asarray(state)
 
-    _walk(context, group, layer, (heads, states, size), advance)
+    walk(context, group, layer, (heads, states, size), advance)
     if d is not None:
         out = out + d.reshape(heads, -1) * inputs[:, :, 0]
     return np.asarray(out.reshape(x.shape))

@@ -65,6 +65,11 @@ def linear(x: F32, weight: F32, bias: F32 | None) -> F32:
     return y if bias is None else y + bias
 
 
+def grouped_linear(x: F32, weight: F32, *, groups: int) -> F32:
+    parts = x.reshape(len(x), groups, -1)
+    return np.asarray(np.einsum("tgk,gnk->tgn", parts, weight.reshape(groups, -1, parts.shape[2])).reshape(len(x), -1))
+
+
 def rms_norm(x: F32, weight: F32 | None, *, eps: float, groups: int) -> F32:
     """Zhang & Sennrich 2019; `groups` > 1 norms each part of a row on its own, with one weight or a row of it each."""
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # -1 would not do for no rows
@@ -97,6 +102,7 @@ def rope(
     offset: int,
     long_from: int,
     axes: tuple[int, ...],
+    every: int,
 ) -> F32:
     """Su et al. 2021. Factors divide the frequencies (llama3's and longrope's tensors in the file).
 
@@ -109,7 +115,7 @@ def rope(
     inverse = np.asarray(frequencies, np.float64)
     if factors is not None:
         inverse = inverse / factors
-    position = context.step.position
+    position = context.step.position // every * every
     which = np.asarray(axes, np.int64) if axes and len(position) > 1 else np.zeros(pairs, np.int64)
     angle = position[which].T * inverse
     cos = (np.cos(angle) * magnitude).astype(np.float32)[:, None, :]
@@ -256,6 +262,8 @@ def route(
     logits: F32,
     bias: F32 | None,
     scales: F32 | None,
+    ids: I32 | None,
+    table: F32 | None,
     *,
     used: int,
     gating: str,
@@ -267,10 +275,11 @@ def route(
 ) -> tuple[I32, F32]:
     """Experts of each token, highest score first (ties: lower id); a bias takes part in the choice only.
 
-    gating: "softmax" over all experts, "sigmoid", or "softmax_chosen" over the chosen ones. `scales`: a factor on the
-    share of each expert.
+    gating: "softmax" over all experts, "sigmoid", "sqrt_softplus", or "softmax_chosen" over the chosen ones. `scales`:
+    a factor on the share of each expert. A `table` (vocabulary, used) names the experts of each token id instead; only
+    their shares come from the logits.
     """
-    scores = _sigmoid(logits) if gating == "sigmoid" else logits if gating == "softmax_chosen" else _softmax(logits)
+    scores = SCORES[gating](logits)
     choice = scores if bias is None else scores + bias
     if groups_used < groups:
         parts = choice.reshape(*choice.shape[:-1], groups, -1)
@@ -279,16 +288,20 @@ def route(
         parts = parts.copy()
         np.put_along_axis(parts, left_out[..., None], -np.inf, axis=-2)
         choice = parts.reshape(choice.shape)
-    order = np.argsort(-choice, axis=-1, kind="stable")
-    ids = order[..., :used].astype(np.int32)
-    weights = np.take_along_axis(scores, ids, axis=-1)
+    if table is not None and ids is not None:
+        chosen = table[ids].astype(np.int32)
+        if np.any(ids < 0) or np.any(chosen < 0) or np.any(chosen >= logits.shape[-1]):
+            raise IndexError(f"token ids {ids.tolist()!s:.50} with experts {chosen.tolist()!s:.50}")
+    else:
+        chosen = np.argsort(-choice, axis=-1, kind="stable")[..., :used].astype(np.int32)
+    weights = np.take_along_axis(scores, chosen, axis=-1)
     if gating == "softmax_chosen":
         weights = _softmax(weights)
     if normalize:
         weights = weights / weights.sum(axis=-1, keepdims=True)
     if scales is not None:
-        weights = weights * scales.reshape(-1)[ids]
-    return ids, weights * np.float32(scale)
+        weights = weights * scales.reshape(-1)[chosen]
+    return chosen, weights * np.float32(scale)
 
 
 def moe(
@@ -353,6 +366,14 @@ def _gelu(x: F32) -> F32:
     erf = np.array([math.erf(value / math.sqrt(2)) for value in x.reshape(-1).tolist()]).reshape(x.shape)
     return np.asarray(x * (1 + erf) / 2, np.float32)
 
+
+SCORES: dict[str, Callable[[F32], F32]] = {
+    "softmax": _softmax,
+    "sigmoid": _sigmoid,
+    "sqrt_softplus": lambda x: np.sqrt(np.logaddexp(np.float32(0), x)),
+    "softmax_chosen": lambda x: x,
+}
+"""Scores of a router's logits by gating."""
 
 ACTIVATIONS: dict[str, Callable[[F32], F32]] = {
     "silu": lambda x: x * _sigmoid(x),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halflap.errors import ModelFormatError
 from halflap.graph import ops
-from halflap.graph.ir import Graph, Node
+from halflap.graph.ir import Graph, Node, StateGroup
 
 
 def verify(graph: Graph) -> None:
@@ -49,27 +49,31 @@ def _verify_node(graph: Graph, node: Node, known: set[str]) -> None:
     declared = [(graph.values[name].dtype, graph.values[name].shape) for name in node.outputs if name in graph.values]
     if declared != results:
         raise _wrong(f"{where}: results", declared, results)
-    if "group" in node.attributes:
-        _verify_state(graph, node, where, spec.keeps(given, node.attributes) if spec.keeps else None)
-
-
-def _verify_state(graph: Graph, node: Node, where: str, keeps: int | None) -> None:
-    group = next((g for g in graph.groups if g.name == node.attributes["group"]), None)
-    layer = node.attributes["layer"]
-    if group is None or not isinstance(layer, int) or not 0 <= layer < len(group.layers):
-        raise _wrong(f"{where}: state", f"layer {layer} of group {node.attributes['group']!r}", "a declared layer")
-    kind = "blocks" if keeps is None else "slots"
-    if group.kind != kind:
-        raise _wrong(f"{where}: state", f"{group.kind} group {group.name!r}", f"one of {kind}")
-    if keeps is not None:
+    if spec.keeps is not None:
+        group, layer = _state(graph, node, where, "", "slots")
+        keeps = spec.keeps(given, node.attributes)
         if group.layers[layer].k != keeps:
             raise _wrong(f"{where}: state", f"{group.layers[layer].k} elements", keeps)
-        return
-    for name, width in zip(node.inputs[1:3], (group.layers[layer].k, group.layers[layer].v), strict=False):
-        if name and graph.values[name].shape[-1] != width:
-            raise _wrong(f"{where}: state row", graph.values[name].shape[-1], width)
-    if node.attributes.get("window", 0) != group.window:
-        raise _wrong(f"{where}: window", node.attributes.get("window", 0), f"{group.window}, that of its group")
+    for rows in spec.kept_rows(given, node.attributes):
+        group, layer = _state(graph, node, where, rows.prefix, "blocks")
+        for found, width in ((rows.k, group.layers[layer].k), (rows.v, group.layers[layer].v)):
+            if found not in (None, width):
+                raise _wrong(f"{where}: state row", found, width)
+        if rows.window != group.window:
+            raise _wrong(f"{where}: window", rows.window, f"{group.window}, that of its group")
+        if rows.rate != group.rate:
+            raise _wrong(f"{where}: rate", rows.rate, f"{group.rate}, that of its group")
+
+
+def _state(graph: Graph, node: Node, where: str, prefix: str, kind: str) -> tuple[StateGroup, int]:
+    """The group and layer that a node names, both known to exist."""
+    name, layer = node.attributes[prefix + "group"], node.attributes[prefix + "layer"]
+    group = next((g for g in graph.groups if g.name == name), None)
+    if group is None or not isinstance(layer, int) or not 0 <= layer < len(group.layers):
+        raise _wrong(f"{where}: state", f"layer {layer} of group {name!r}", "a declared layer")
+    if group.kind != kind:
+        raise _wrong(f"{where}: state", f"{group.kind} group {group.name!r}", f"one of {kind}")
+    return group, layer
 
 
 def _wrong(what: str, got: object, want: object) -> ModelFormatError:

@@ -65,6 +65,10 @@ class Expected:
         ]
         if node.op == "linear":
             return linear(*given, rounding=kinds[1])
+        if node.op == "grouped_linear":
+            groups = int(node.attributes["groups"])  # type: ignore[arg-type]
+            parts = zip(np.split(given[0], groups, axis=1), np.split(given[1], groups), strict=True)
+            return np.concatenate([linear(x, weight, None, rounding=kinds[1]) for x, weight in parts], axis=1)
         if node.op == "moe":
             return moe(given, kinds[3:6], node.attributes)
         op = ops.find(node.op)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from halflap.device.interface import Array, Executable, State, Weights
 from halflap.errors import HalflapError
 from halflap.graph import ops
-from halflap.graph.ir import BLOCK_TOKENS, Graph, StateGroup
+from halflap.graph.ir import Graph, StateGroup
 from halflap.graph.step import Limits, SlotStep, Step
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FakeState:
             if self.groups[group].kind == "slots":
                 self.inner.import_slot(group, layer, block, np.full(width.k, np.nan, np.float32))
                 continue
-            rows = np.full((BLOCK_TOKENS, width.k + width.v), np.nan, np.float32)
+            rows = np.full((self.groups[group].block_rows, width.k + width.v), np.nan, np.float32)
             self.inner.import_block(group, layer, block, rows)
 
     def export_block(self, group: str, layer: int, block: int) -> npt.NDArray[np.float32]:
@@ -94,10 +94,11 @@ class FakeExecutable:
         self._device, self._inner, self._state, self._size = device, inner, state, size
         written: dict[str, list[int]] = {}
         for node in graph.nodes():
-            if ops.find(node.op).keeps or (node.op == "attention" and node.inputs[1]):
-                layer = node.attributes["layer"]
-                assert isinstance(layer, int)
-                written.setdefault(str(node.attributes["group"]), []).append(layer)
+            op, given = ops.find(node.op), [graph.values[name] if name else None for name in node.inputs]
+            read_only = [not rows.written for rows in op.kept_rows(given, node.attributes)]
+            for place, (group, layer) in enumerate(node.states()):
+                if not read_only or not read_only[place]:  # no rows: a slot
+                    written.setdefault(group, []).append(layer)
         self._written = written
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> FakeFence:
@@ -131,12 +132,12 @@ class FakeExecutable:
             if name in step.slots:
                 self._poison_slots(name, layers, step.slots[name])
                 continue
-            table = step.groups[name]
+            table, covered = step.groups[name], self._state.groups[name].block_tokens
             kept = {block for c in step.copies if c.group == name for block in (c.source, c.target)}
             for s in range(step.n_sequences):
                 index = step.index[step.seq_start[s] : step.seq_start[s + 1]]
-                for token in index[index % BLOCK_TOKENS == 0]:
-                    place = int(table.table_start[s]) + (int(token) - int(table.first_token[s])) // BLOCK_TOKENS
+                for token in index[index % covered == 0]:
+                    place = int(table.table_start[s]) + (int(token) - int(table.first_token[s])) // covered
                     if not 0 <= place < len(table.blocks):
                         continue  # a broken step: the inner device says so
                     block = int(table.blocks[place])

@@ -67,7 +67,7 @@ def check_greedy(model: Any, prompt: Sequence[int], output: Sequence[int], tol: 
 @contextmanager
 def _judge(model: Any) -> Iterator[Logits]:
     if isinstance(model, str | os.PathLike):
-        from halflap.model import load
+        from halflap.assembly import load
 
         with load(model, devices=["reference"], kv_type="f32") as opened:
             yield opened.logits

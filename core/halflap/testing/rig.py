@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from halflap.device.interface import Array, Device, Weight
-from halflap.graph.ir import BLOCK_TOKENS, Graph
+from halflap.graph.ir import Graph
 from halflap.graph.step import Copy, GroupStep, Limits, SlotStep, Step
 from halflap.testing.drawing import Rng
 
@@ -67,6 +67,7 @@ class Tables:
     """
 
     def __init__(self, graph: Graph, limits: Limits, rng: Rng, *, forget: bool = True) -> None:
+        self._covered = {g.name: g.block_tokens for g in graph.groups}
         self._windows = {g.name: g.window if forget else 0 for g in graph.groups if g.kind == "blocks"}
         self._slot_groups = [g.name for g in graph.groups if g.kind == "slots"]
         self.free_slots = {name: rng.permutation(limits.slots[name]).tolist() for name in self._slot_groups}
@@ -154,11 +155,11 @@ class Tables:
         for sequence, chunk in chunks.items():
             held, first = self.blocks.setdefault((name, sequence), []), self.first.get((name, sequence), 0)
             before = self.length.get(sequence, 0)
-            window = self._windows[name]
-            while window and held and first + BLOCK_TOKENS <= before - window + 1:
+            window, covered = self._windows[name], self._covered[name]
+            while window and held and first + covered <= before - window + 1:
                 self.free[name].insert(0, held.pop(0))
-                first += BLOCK_TOKENS
-            while first + BLOCK_TOKENS * len(held) < before + len(chunk):
+                first += covered
+            while first + covered * len(held) < before + len(chunk):
                 held.append(self.free[name].pop())
             self.first[name, sequence] = first
             blocks += held

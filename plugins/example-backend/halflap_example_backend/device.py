@@ -8,7 +8,6 @@ from halflap.device.interface import DeviceInfo, MemoryReport
 from halflap.device.sizes import check_room, elements, host_memory, state_bytes, weight_bytes
 from halflap.device.slots import SlotAccess, slot_layers
 from halflap.graph import ops
-from halflap.graph.ir import BLOCK_TOKENS
 
 NAME = "example"
 ROWS = 64  # decoded at once
@@ -74,19 +73,19 @@ class Weights(dict):  # name -> Packed
 
 
 class Rows:
-    """K and V of one layer of a state group: two arrays (blocks, 32, width)."""
+    """K and V of one layer of a state group: two arrays (blocks, rows of a block, width)."""
 
     def __init__(self, group, width, limits):
         blocks = limits.blocks[group.name]
         widths = zip((width.k, width.v), limits.kv_types, strict=True)
-        self.parts = [np.zeros((blocks, BLOCK_TOKENS, n), f"f{BYTES[kind]}") for n, kind in widths]
+        self.parts = [np.zeros((blocks, group.block_rows, n), f"f{BYTES[kind]}") for n, kind in widths]
 
     def write(self, blocks, places, *values):  # attention's definition calls this and `read`
         for part, rows in zip(self.parts, values, strict=True):
             part[blocks, places] = rows
 
     def read(self, blocks):
-        return [p[blocks].reshape(len(blocks) * BLOCK_TOKENS, -1).astype("f4") for p in self.parts]
+        return [p[blocks].reshape(len(blocks) * p.shape[1], p.shape[2]).astype("f4") for p in self.parts]
 
 
 class State(SlotAccess):  # group -> Rows of each layer; of a slots group SlotRows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -55,13 +56,13 @@ def write(out: Path, tokenizer: Path, weights: dict[str, torch.Tensor], config: 
 
 def _add_model(w: gguf.GGUFWriter, c: Config) -> None:
     w.add_type("model")
-    w.add_name("Halflap Starter")
+    draft = c.layers == 1
+    w.add_name("Halflap Starter Draft" if draft else "Halflap Starter")
     w.add_version("0.1.0")
-    w.add_size_label("5.3M")
+    w.add_size_label("1.3M" if draft else "5.3M")
     w.add_license("mit")
-    w.add_description(
-        "A small but whole world: stories, small sums, remembering, JSON, tools. Made by plugins/starter/training."
-    )
+    about = "Guesses the next words of Halflap Starter." if draft else "Stories, sums, remembering, JSON, tools."
+    w.add_description(f"{about} Made by plugins/starter/training.")
     w.add_languages(["en"])
     w.add_context_length(c.context)
     w.add_embedding_length(c.width)
@@ -138,8 +139,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    config = Config()
     weights = torch.load(args.checkpoint, weights_only=True)["model"]
+    layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
+    config = replace(Config(), layers=len(layers))  # one layer: the draft
     write(args.out, args.tokenizer, weights, config)
     trained = Starter(config).eval()
     trained.load_state_dict(weights)

@@ -16,6 +16,7 @@ from halflap.device.native import NativeStep, new_error, string
 from halflap.errors import DeviceError, DeviceMemoryError, ModelClosedError, UnsupportedOpError
 from halflap.graph.ir import Graph, Node, Segment
 from halflap.graph.step import Copy, GroupStep, Limits
+from halflap.testing.families.compressed_cases import compressed_cases
 from halflap.testing.families.encoder_cases import encoder_cases
 from halflap.testing.families.op import one_op
 from halflap.testing.families.op_cases import op_cases
@@ -216,11 +217,17 @@ def test_a_graph_with_wild_indices_is_refused(cpu: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "op", ["attention", "glu", "latent_attention", "layer_norm", "moe", "rope", "route", "self_attention", "split"]
-)
+    "op",
+    ["attention", "compress", "compressed_attention", "glu", "grouped_linear", "latent_attention", "layer_norm",
+     "mix_streams", "moe", "rope", "route", "select_rows", "self_attention", "split", "stream_weights"],
+)  # fmt: skip
 def test_wild_attributes_and_missing_inputs_are_refused_or_compiled(cpu: Any, op: str) -> None:
     rng, refused = np.random.default_rng(0), 0
-    for case in [case for case in (*op_cases(), *encoder_cases(), *recurrent_cases()) if case.facts["op"] == op][:12]:
+    for case in [
+        case
+        for case in (*op_cases(), *encoder_cases(), *recurrent_cases(), *compressed_cases())
+        if case.facts["op"] == op
+    ][:12]:
         graph, weights = one_op(case.facts, rng)
         node = next(n for n in graph.nodes() if n.op == op)
         changes: list[Node] = [

@@ -49,7 +49,7 @@ def halflap(*arguments: str | Path, stdin: str | bytes | None = None, **env: str
 
 SERVER = """
 import json, os, signal, socket, sys
-import halflap.model, halflap.cli, halflap.cli.run, halflap.cli.plan, rich.table, tokenizers
+import halflap.assembly, halflap.cli, halflap.cli.run, halflap.cli.plan, rich.table, tokenizers
 control = socket.socket(fileno=int(sys.argv[1]))
 for line in control.makefile():
     request = json.loads(line)

@@ -12,8 +12,11 @@ import pytest
 from attrs import evolve
 
 from halflap.engine.engine import Engine
+from halflap.engine.metrics import Recorder
+from halflap.engine.policy import Fair, FirstCome, Policy
 from halflap.engine.scheduler import Scheduler
-from halflap.engine.sequence import Scoring
+from halflap.engine.scoring import Scoring
+from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, ModelClosedError
 from halflap.graph.ir import LayerWidth, StateGroup
 from halflap.graph.step import Limits, Step
@@ -158,3 +161,52 @@ def test_a_sequence_finds_no_state_in_its_first_step_and_its_own_in_the_next() -
             slots[sequence] = target
     assert engine.metrics().slots_used == {"recurrent": 0}
     engine.close()
+
+
+def test_histograms_count_by_powers_of_two() -> None:
+    recorder = Recorder()
+    for seconds in (0.0005, 0.001, 0.003, 0.003, 600.0):
+        recorder.observe("queue", seconds)
+    queue = recorder.histograms()["queue"]
+    assert (queue.counts[0], queue.counts[2], queue.counts[-1], queue.count) == (2, 2, 1, 5)
+    assert (queue.quantile(0.4), queue.quantile(0.8), queue.quantile(1.0)) == (0.001, 0.004, float("inf"))
+    assert recorder.histograms()["whole"].quantile(0.5) == 0
+
+
+class Counting(Work):
+    """Three tokens after its prompt, then it is done and says so."""
+
+    def __init__(self, order: list[str], user: str, priority: int = 0) -> None:
+        super().__init__([1, 2, 3], 60, ("logits",), user=user, priority=priority)
+        self._order = order
+
+    @property
+    def latest_start(self) -> int:
+        return len(self.ids) - 1
+
+    def wanted(self, start: int, stop: int) -> Sequence[int]:
+        return range(stop - 1, stop)
+
+    def advance(self, stop: int, rows: Any) -> None:
+        self.computed = stop
+        self.ids.append(7)
+        if len(self.ids) == 6:
+            self.finished = True
+            self._order.append(self.user + str(self.priority))
+
+
+@pytest.mark.parametrize("policy", [FirstCome(), Fair()])
+def test_policies_decide_who_goes_first(policy: Policy) -> None:
+    runner, order = Runner(), []  # type: ignore[var-annotated]
+    runner.gate.clear()
+    engine = Engine(lambda: runner, GROUPS, evolve(LIMITS, sequences=1), policy=policy)  # type: ignore[arg-type, return-value]
+    works = [Counting(order, "a") for _ in range(3)] + [Counting(order, "b"), Counting(order, "a", 2)]
+    for work in works:
+        engine.submit(work)
+    runner.gate.set()
+    while not all(work.finished for work in works):
+        assert score(engine, [9])["event"].wait(60)
+    engine.close()
+    assert sorted(order) == ["a0", "a0", "a0", "a2", "b0"]
+    assert order.index("a2") <= 1  # one may have been admitted before it came
+    assert order.index("b0") == (4 if isinstance(policy, FirstCome) else order.index("a2") + 1)

@@ -102,7 +102,7 @@ def test_no_slot_is_lost_with_the_requests_of_steps_that_fail(shared: Path, fake
         wanted = model.generate([5, 6, 7], **options).text
     fake(faults=[Fault("run", at=at, status="internal") for at in (3, 12)], delay=0.0)
     with halflap.load(hybrid, devices=["fake"], ctx=128) as model:
-        assert model.metrics.slots_total == {"recurrent": 16}
+        assert model.metrics.slots_total == {"recurrent": 48}
         streams = [model.stream([5, 6, 7], **options) for _ in range(40)]
         failed = 0
         for stream in streams:

@@ -215,6 +215,21 @@ struct ScanTask {
   float *scratch;  // 2 · states · kStateColumns floats
 };
 
+// Elements of a window's row: kv and gate (tokens, stride), bias (rate, stride), y (tokens, width), state (sums, 3, width).
+constexpr int64_t kCompressElements = 256;
+struct CompressTask {
+  const float *kv, *gate, *bias;
+  float *y;
+  const int32_t *index;  // (tokens) places in the sequence
+  int64_t stride, width;
+  int64_t rate, tokens;
+  int64_t elements;  // at most kCompressElements
+  bool overlap;      // rows have two halves: the first for the next window, the second for this one
+  const float *source;
+  float *target;
+  float *scratch;  // 6 · kCompressElements floats
+};
+
 struct Kernels {
   const char *name;
 
@@ -258,6 +273,9 @@ struct Kernels {
   void (*conv_state)(const ConvTask &task);
   void (*delta_rule)(const DeltaTask &task);
   void (*ssm_scan)(const ScanTask &task);
+  void (*compress)(const CompressTask &task);
+  // y (32): scores of 32 keys (dim, 32) under q (heads, dim) and a weight per head.
+  void (*index_scores)(const float *q, const float *weights, int64_t heads, int64_t dim, const float *keys, float *y);
 
   void (*matmul[kTypes])(const MatmulTask &task);
   void (*dequantize[kTypes])(const uint8_t *row, int64_t width, float *y);

@@ -24,6 +24,7 @@ const Kernels &kernels() {
     fill_attention(k);
     fill_hadamard(k);
     fill_conv(k);
+    fill_compress(k);
     fill_delta_rule(k);
     fill_ssm(k);
     return k;

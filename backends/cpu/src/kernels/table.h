@@ -16,6 +16,7 @@ void fill_kv(Kernels &k);
 void fill_attention(Kernels &k);
 void fill_hadamard(Kernels &k);
 void fill_conv(Kernels &k);
+void fill_compress(Kernels &k);
 void fill_delta_rule(Kernels &k);
 void fill_ssm(Kernels &k);
 

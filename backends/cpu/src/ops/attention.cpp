@@ -175,6 +175,7 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   spec.group = graph.group(group);
   if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
     fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());
+  in.want(graph.groups[static_cast<size_t>(spec.group)].rate == 1, "rate", graph.groups[static_cast<size_t>(spec.group)].rate, 1);
   const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(spec.group)].layers;
   in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
   spec.layer = static_cast<int>(layer);

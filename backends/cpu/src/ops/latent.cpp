@@ -1,70 +1,8 @@
 // latent_attention: each head's K matrix is applied to its queries, attention runs over the latent rows themselves, and
 // each head's V matrix is applied to what it mixed. The same for every number of tokens, so that rows do not depend on it.
-#include <cstring>
-
-#include "matmul.h"
 #include "ops.h"
 
 namespace halflap::cpu {
-
-namespace {
-
-// y[t][h] = matrix[h] times the leading elements of x[t][h]; what follows them is copied behind the products.
-struct PerHead : Call {
-  int x, weight, y;    // (T, heads, width + tail), (heads, rows, width), (T, heads, rows + tail)
-  int rounded, packed;  // the plan's buffers, or -1
-  Type type;
-  int64_t heads, rows, width, tail;
-
-  void run(const Run &run) const override {
-    const int64_t tokens = run.step.tokens, from = width + tail, to = rows + tail, each = chunks(width);
-    if (tokens == 0) return;
-    run.for_rows(tokens * heads, from, [&](int64_t i, int) {
-      const float *row = run.floats(x) + i * from;
-      if (rounded >= 0) run.k.quantize(row, width, run.chunks(rounded) + i * each);
-      if (tail) memcpy(run.floats(y) + i * to + rows, row + width, static_cast<size_t>(tail) * 4);
-    });
-    std::vector<MatmulJob> jobs;
-    for (int64_t h = 0; h < heads; h++) {
-      MatmulTask task{};
-      task.row_bytes = row_bytes(type, width);
-      task.weight = run.bytes(weight) + h * rows * task.row_bytes;
-      task.rows = rows;
-      task.width = width;
-      task.x = rounded >= 0 ? static_cast<const void *>(run.chunks(rounded) + h * each) : run.floats(x) + h * from;
-      task.x_stride = heads * (rounded >= 0 ? each : from);
-      task.tokens = tokens;
-      task.y = run.floats(y) + h * to;
-      task.y_stride = heads * to;
-      jobs.push_back({type, task});
-    }
-    if (packed >= 0) pack_activations(run, jobs, 1, run.bytes(packed));
-    run_matmuls(run, jobs);
-  }
-};
-
-void add_per_head(Plan *plan, int x, int weight, int y, int64_t tail) {
-  auto call = std::make_unique<PerHead>();
-  const Value &matrix = plan->value(weight);
-  call->x = x;
-  call->weight = weight;
-  call->y = y;
-  call->type = matrix.type;
-  call->heads = matrix.dims[0];
-  call->rows = matrix.dims[1];
-  call->width = matrix.dims[2];
-  call->tail = tail;
-  const int64_t most = plan->limits.tokens * call->heads;
-  const bool rounds = is_quantised(call->type);
-  call->rounded = rounds ? plan->buffer(most * chunks(call->width) * static_cast<int64_t>(sizeof(Chunk))) : -1;
-  const int64_t bytes = packed_bytes(*plan, {call->type}, most, call->heads, call->width);
-  call->packed = bytes ? plan->buffer(bytes) : -1;
-  plan->need_worker(kMatmulScratch);
-  const std::vector<int> writes{y, call->rounded, call->packed};
-  plan->add(std::move(call), {x}, writes);
-}
-
-}  // namespace
 
 void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 1, 5, 1);
@@ -105,8 +43,9 @@ void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
   if (spec.k >= 0) want_rows(spec.k, rotated);
   if (spec.v >= 0) want_rows(spec.v, rank);
   spec.group = graph.group(group);
-  if (spec.group < 0)
-    fail(HL_INVALID, "group of op latent_attention: got '%.100s', want one of the graph's", group.c_str());
+  if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
+    fail(HL_INVALID, "group of op latent_attention: got '%.100s', want one of the graph's of blocks", group.c_str());
+  in.want(graph.groups[static_cast<size_t>(spec.group)].rate == 1, "rate", graph.groups[static_cast<size_t>(spec.group)].rate, 1);
   const std::vector<Layer> &layers = graph.groups[static_cast<size_t>(spec.group)].layers;
   in.want(layer >= 0 && layer < static_cast<int64_t>(layers.size()), "layer", layer, static_cast<int64_t>(layers.size()) - 1);
   spec.layer = static_cast<int>(layer);
@@ -119,9 +58,9 @@ void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
   spec.head_dim = rank + rotated;
   spec.q = plan->buffer(plan->limits.tokens * spec.heads * spec.head_dim * 4);
   spec.y = plan->buffer(plan->limits.tokens * spec.heads * rank * 4);
-  add_per_head(plan, q, k_up, spec.q, rotated);
+  add_parts(plan, {q, k_up, spec.q, HL_DIM_T, spec.heads, rank, plain, rotated});
   add_attention(graph, spec, plan);
-  add_per_head(plan, spec.y, v_up, y, 0);
+  add_parts(plan, {spec.y, v_up, y, HL_DIM_T, spec.heads, v_head_dim, rank, 0});
 }
 
 }  // namespace halflap::cpu

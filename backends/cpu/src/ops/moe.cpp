@@ -11,7 +11,7 @@ namespace halflap::cpu {
 
 namespace {
 
-enum class Gating { softmax, sigmoid, softmax_chosen };
+enum class Gating { softmax, sigmoid, sqrt_softplus, softmax_chosen };
 
 // In place; like the definition: exponentials of the distance to the highest, over their sum.
 void softmax(float *x, int64_t n) {
@@ -22,13 +22,14 @@ void softmax(float *x, int64_t n) {
 }
 
 struct Route : Call {
-  int logits, bias, scales, ids, weights;
-  int64_t experts, used, groups, groups_used, group_best;
+  int logits, bias, scales, token_ids, table, ids, weights;  // table: experts of each token id, or -1
+  int64_t vocab = 0, experts, used, groups, groups_used, group_best;
   Gating gating;
   bool normalize;
   float scale;
 
   void run(const Run &run) const override {
+    if (table >= 0) check_table(run);
     const float *shift = bias < 0 ? nullptr : run.floats(bias), *each = scales < 0 ? nullptr : run.floats(scales);
     run.for_rows(run.rows(logits), experts * 16, [&](int64_t t, int worker) {
       float *score = reinterpret_cast<float *>(run.scratch(worker)), *choice = score + experts;
@@ -36,11 +37,18 @@ struct Route : Call {
       if (gating == Gating::softmax) softmax(score, experts);
       if (gating == Gating::sigmoid)
         for (int64_t e = 0; e < experts; e++) score[e] = 1.0f / (1.0f + std::exp(-score[e]));
+      if (gating == Gating::sqrt_softplus)
+        for (int64_t e = 0; e < experts; e++)
+          score[e] = std::sqrt(std::max(score[e], 0.0f) + std::log1p(std::exp(-std::fabs(score[e]))));
       for (int64_t e = 0; e < experts; e++) choice[e] = shift ? score[e] + shift[e] : score[e];
       if (groups_used < groups) leave_groups_out(choice, choice + experts);
       int32_t *id = run.ints(ids) + t * used;
       float *weight = run.floats(weights) + t * used;
-      for (int64_t u = 0; u < used; u++) {
+      for (int64_t u = 0; table >= 0 && u < used; u++) {
+        id[u] = static_cast<int32_t>(named(run, t)[u]);
+        weight[u] = score[id[u]];
+      }
+      for (int64_t u = 0; table < 0 && u < used; u++) {
         int64_t best = -1;  // NaN last, as numpy sorts
         for (int64_t e = 0; e < experts; e++) {
           if (std::find(id, id + u, static_cast<int32_t>(e)) != id + u) continue;
@@ -58,6 +66,20 @@ struct Route : Call {
         weight[u] *= scale;
       }
     });
+  }
+
+  // The experts that the table names for row t.
+  const float *named(const Run &run, int64_t t) const { return run.floats(table) + run.ints(token_ids)[t] * used; }
+
+  void check_table(const Run &run) const {
+    for (int64_t t = 0; t < run.rows(logits); t++) {
+      const int32_t token = run.ints(token_ids)[t];
+      if (token < 0 || token >= vocab)
+        fail(HL_INVALID, "token id of op route: got %d, want 0 to %lld", token, static_cast<long long>(vocab - 1));
+      for (int64_t u = 0; u < used; u++)
+        if (const float id = named(run, t)[u]; !(id >= 0 && id < static_cast<float>(experts)))
+          fail(HL_INVALID, "expert of token %d: got %g, want 0 to %lld", token, static_cast<double>(id), static_cast<long long>(experts - 1));
+    }
   }
 
   // Experts outside the best groups are chosen last of all. `best`: room for a number per group and one more group.
@@ -194,7 +216,7 @@ struct Moe : Call {
 }  // namespace
 
 void bind_route(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 1, 3, 2);
+  Reader in(graph, node, 1, 5, 2);
   auto call = std::make_unique<Route>();
   call->used = in.integer("used");
   const std::string &gating = in.text("gating");
@@ -207,6 +229,8 @@ void bind_route(const Graph &graph, const Node &node, Plan *plan) {
   call->logits = in.input(0);
   call->bias = in.input(1);
   call->scales = in.input(2);
+  call->token_ids = in.input(3);
+  call->table = in.input(4);
   call->ids = in.output(0);
   call->weights = in.output(1);
   in.want_activation(call->logits);
@@ -224,17 +248,28 @@ void bind_route(const Graph &graph, const Node &node, Plan *plan) {
   in.want(weights.type == Type::F32 && width(weights) == call->used, "width of weights", width(weights), call->used);
   in.want(ids.dims[0] == in.value(call->logits).dims[0] && weights.dims[0] == ids.dims[0], "rows", ids.dims[0],
           in.value(call->logits).dims[0]);
+  in.want((call->token_ids < 0) == (call->table < 0), "ids and table given", call->token_ids >= 0, call->table >= 0);
+  if (call->table >= 0) {
+    const Value &token_ids = in.value(call->token_ids);
+    in.want(token_ids.type == Type::I32 && token_ids.dims == std::vector<int64_t>{in.value(call->logits).dims[0]}, "token ids",
+            static_cast<int64_t>(token_ids.dims.size()), 1);
+    in.want_matrix(call->table, 2);
+    call->vocab = in.value(call->table).dims[0];
+    in.want_vectors(call->table, call->vocab, call->used);
+  }
   if (gating == "softmax")
     call->gating = Gating::softmax;
   else if (gating == "sigmoid")
     call->gating = Gating::sigmoid;
+  else if (gating == "sqrt_softplus")
+    call->gating = Gating::sqrt_softplus;
   else if (gating == "softmax_chosen")
     call->gating = Gating::softmax_chosen;
   else
-    fail(HL_UNSUPPORTED, "gating of op route: got '%.50s', want 'softmax', 'sigmoid' or 'softmax_chosen'", gating.c_str());
+    fail(HL_UNSUPPORTED, "gating of op route: got '%.50s', want 'softmax', 'sigmoid', 'sqrt_softplus' or 'softmax_chosen'", gating.c_str());
   if (!plan) return;
   plan->need_worker((2 * call->experts + call->groups + size) * 4);
-  const std::vector<int> reads{call->logits, call->bias, call->scales}, writes{call->ids, call->weights};
+  const std::vector<int> reads{call->logits, call->bias, call->scales, call->token_ids}, writes{call->ids, call->weights};
   plan->add(std::move(call), reads, writes);
 }
 

@@ -14,7 +14,7 @@ int rounded_input(const Graph &graph, const Node &node);
 
 void add_quantize(Plan &plan, int value, int rounded);
 void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude,
-                const std::vector<double> &axes, int buffer);
+                const std::vector<double> &axes, int64_t every, int buffer);
 
 // One binder per op. Without a plan it only checks.
 using Bind = void (*)(const Graph &graph, const Node &node, Plan *plan);
@@ -29,6 +29,13 @@ void bind_self_attention(const Graph &, const Node &, Plan *);
 void bind_mean_rows(const Graph &, const Node &, Plan *);
 void bind_join_rows(const Graph &, const Node &, Plan *);
 void bind_latent_attention(const Graph &, const Node &, Plan *);
+void bind_grouped_linear(const Graph &, const Node &, Plan *);
+void bind_compress(const Graph &, const Node &, Plan *);
+void bind_select_rows(const Graph &, const Node &, Plan *);
+void bind_compressed_attention(const Graph &, const Node &, Plan *);
+void bind_repeat(const Graph &, const Node &, Plan *);
+void bind_stream_weights(const Graph &, const Node &, Plan *);
+void bind_mix_streams(const Graph &, const Node &, Plan *);
 void bind_hadamard(const Graph &, const Node &, Plan *);
 void bind_glu(const Graph &, const Node &, Plan *);
 void bind_activate(const Graph &, const Node &, Plan *);
@@ -60,6 +67,14 @@ struct AttentionSpec {
   float scale = 1, softcap = 0;
 };
 void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
+
+// y[t][p] = matrix p times the leading elements of x[t][p]; what follows them is copied behind the products.
+struct PartsSpec {
+  int x, weight, y;  // (count, parts, width + tail), (parts, rows, width), (count, parts, rows + tail)
+  int64_t count;     // a number of rows, or a free size
+  int64_t parts, rows, width, tail;
+};
+void add_parts(Plan *plan, const PartsSpec &spec);
 
 // A checked rms_norm; `groups` 0: none.
 struct Norm {

@@ -11,6 +11,7 @@ struct Rotary : Call {
   std::vector<double> frequencies, axes;  // axes: of the positions, per pair; none: the first
   int factors, table;  // table: (T, 2, pairs)
   double magnitude;
+  int64_t every;  // positions are rounded down to a multiple of this
 
   void run(const Run &run) const override {
     const int64_t pairs = static_cast<int64_t>(frequencies.size());
@@ -20,7 +21,9 @@ struct Rotary : Call {
       for (int64_t i = 0; i < pairs; i++) {
         const int64_t axis = axes.empty() || run.step.axes == 1 ? 0 : static_cast<int64_t>(axes[static_cast<size_t>(i)]);
         const double frequency = frequencies[static_cast<size_t>(i)];
-        const double angle = run.step.position[axis * run.step.tokens + t] * (divide ? frequency / static_cast<double>(divide[i]) : frequency);
+        const int64_t position = run.step.position[axis * run.step.tokens + t];
+        const int64_t past = (position % every + every) % every;
+        const double angle = static_cast<double>(position - past) * (divide ? frequency / static_cast<double>(divide[i]) : frequency);
         cos[i] = static_cast<float>(std::cos(angle) * magnitude);
         sin[i] = static_cast<float>(std::sin(angle) * magnitude);
       }
@@ -56,12 +59,13 @@ struct Rope : Call {
 }  // namespace
 
 void add_rotary(Plan &plan, const std::vector<double> &frequencies, int factors, double magnitude,
-                const std::vector<double> &axes, int buffer) {
+                const std::vector<double> &axes, int64_t every, int buffer) {
   auto call = std::make_unique<Rotary>();
   call->frequencies = frequencies;
   call->axes = axes;
   call->factors = factors;
   call->magnitude = magnitude;
+  call->every = every;
   call->table = buffer;
   plan.add(std::move(call), {factors}, {buffer});
 }
@@ -74,7 +78,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   const std::vector<double> &frequencies = in.numbers("frequencies");
   const std::string &layout = in.text("layout");
   const double magnitude = in.number("magnitude");
-  const int64_t offset = in.integer("offset"), long_from = in.integer("long_from");
+  const int64_t offset = in.integer("offset"), long_from = in.integer("long_from"), every = in.integer("every");
   const std::vector<double> &axes = in.numbers("axes");
   in.no_more();
   in.want_activation(in.input(0));
@@ -85,6 +89,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   in.want(x.dims[0] == HL_DIM_T, "rows", x.dims[0], HL_DIM_T);
   in.want(head_dim > 0 && width(x) % head_dim == 0, "head_dim", head_dim, width(x));
   in.want(offset >= 0 && offset < head_dim, "offset", offset, head_dim - 2);
+  in.want(every >= 1 && every <= INT32_MAX, "every", every, 1);
   in.want(pairs > 0 && 2 * pairs <= head_dim - offset, "pairs", pairs, (head_dim - offset) / 2);
   if (layout != "interleaved" && layout != "half")
     fail(HL_UNSUPPORTED, "layout of op rope: got '%.50s', want 'interleaved' or 'half'", layout.c_str());
@@ -94,7 +99,7 @@ void bind_rope_of(const Graph &graph, const Node &node, const Norm &norm, const 
   for (double axis : axes) in.want(axis >= 0 && axis <= 3 && axis == std::floor(axis), "axis", static_cast<int64_t>(axis), 3);
   if (!plan) return;
   const bool is_long = in.input(2) >= 0 && (!plan->limits.context || plan->limits.context > long_from);
-  const int table = plan->rotary(frequencies, in.input(is_long ? 2 : 1), magnitude, axes);
+  const int table = plan->rotary(frequencies, in.input(is_long ? 2 : 1), magnitude, axes, every);
   auto call = std::make_unique<Rope>();
   call->x = norm.groups ? norm.x : in.input(0);
   call->y = in.output();

@@ -22,7 +22,10 @@ constexpr Entry kTable[] = {
     {"self_attention", 1, bind_self_attention}, {"mean_rows", 1, bind_mean_rows}, {"join_rows", 1, bind_join_rows},
     {"layer_norm", 1, bind_layer_norm}, {"clamp", 1, bind_clamp},
     {"add_positions", 1, bind_add_positions},
-    {"latent_attention", 1, bind_latent_attention},
+    {"latent_attention", 1, bind_latent_attention}, {"grouped_linear", 1, bind_grouped_linear},
+    {"compress", 1, bind_compress}, {"select_rows", 1, bind_select_rows},
+    {"compressed_attention", 1, bind_compressed_attention},
+    {"repeat", 1, bind_repeat}, {"stream_weights", 1, bind_stream_weights}, {"mix_streams", 1, bind_mix_streams},
     {"split", 1, bind_split},       {"l2_norm", 1, bind_l2_norm}, {"conv_state", 1, bind_conv_state},
     {"delta_rule", 1, bind_delta_rule}, {"ssm_scan", 1, bind_ssm_scan},
 };

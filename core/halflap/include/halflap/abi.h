@@ -107,10 +107,10 @@ typedef struct hl_group {
   const hl_layer *layers;
   int64_t n_layers;
   int64_t window; /* 0: every token is kept */
-  int64_t blocks; /* KV blocks of 32 tokens in the pool; ids 0 to blocks-1 */
+  int64_t blocks; /* KV blocks in the pool, each of lcm(32, rate) tokens; ids 0 to blocks-1 */
   int64_t slots;  /* HL_SLOTS: slots in the pool; ids 0 to slots-1 */
   int32_t kind;
-  int32_t reserved;
+  int32_t rate;   /* HL_BLOCKS: tokens that one row stands for; it is written with the last of them. 0 means 1 */
 } hl_group;
 
 typedef struct hl_graph {
@@ -143,7 +143,7 @@ typedef struct hl_group_step {
   int64_t struct_size;
   const int32_t *table_start; /* (S+1) slice of `blocks` per sequence */
   const int32_t *blocks;      /* block ids in token order */
-  const int32_t *first_token; /* (S) position of the first token in the first listed block; a multiple of 32 */
+  const int32_t *first_token; /* (S) position of the first token in the first listed block; a multiple of lcm(32, rate) */
   const int32_t *length;      /* (S) tokens of each sequence after this step */
   int64_t n_blocks;
   /* HL_SLOTS only, where the five above are NULL and 0. A slot is written once in a step, and read by nobody but the
@@ -280,7 +280,7 @@ typedef struct hl_backend_api {
 
   int32_t (*state_new)(hl_device *device, const hl_group *groups, int64_t n_groups, const hl_limits *limits,
                        hl_state **state, hl_error *error);
-  /* rows: (32, k_width + v_width) f32, K first, after rope; of a slots group (k_width), and `block` is a slot. */
+  /* rows: (lcm(32, rate) / rate, k_width + v_width) f32, K first, after rope; of a slots group (k_width), and `block` is a slot. */
   int32_t (*state_export)(hl_state *state, int32_t group, int32_t layer, int32_t block, float *rows, hl_error *error);
   int32_t (*state_import)(hl_state *state, int32_t group, int32_t layer, int32_t block, const float *rows,
                           hl_error *error);

@@ -17,6 +17,7 @@ from halflap.graph.step import Step
 from halflap.testing.cases import TOLERANCE, Case, Failed, NotOffered, Operand, require_support, within
 from halflap.testing.drawing import Rng, draw_weight, f32_weight
 from halflap.testing.expected import Expected, difference
+from halflap.testing.families.compressed_cases import compressed_cases
 from halflap.testing.families.drawn_cases import drawn_cases
 from halflap.testing.families.encoder_cases import encoder_cases
 from halflap.testing.families.op_cases import op_cases
@@ -29,6 +30,7 @@ def cases(info: DeviceInfo, seed: int = 0) -> Iterator[Case]:
     yield from op_cases()
     yield from encoder_cases()
     yield from recurrent_cases()
+    yield from compressed_cases()
     yield from drawn_cases(seed)
     yield from drawn_recurrent_cases(seed)
 
@@ -58,6 +60,11 @@ def check(case: Case, device: Device) -> float:
                 step = evolve(step, position=_axes(step.position, facts["axes"]))
             kinds = [rounding.get(o.dtype, "none") for o in facts["operands"] if o and o.kind == "weight"]
             inputs = draw_inputs(facts["operands"], step.sizes(), rng, "i8x256" if "i8x256" in kinds else "none")
+            for operand in facts["operands"]:
+                if operand is not None and operand.draw == "first rows":
+                    complete = (step.index[:, None] + 1) // facts["attributes"]["rate"]
+                    numbers = np.arange(operand.shape[1], dtype=np.int32)[None]
+                    inputs[operand.name] = np.where(numbers < complete, numbers, -1).astype(np.int32)
             wanted, found = expected.run(step, inputs), rig.run(step, inputs)
             for name in graph.outputs:
                 worst = max(worst, compare(name, found[name], wanted[name]))
@@ -123,10 +130,13 @@ def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]
             values.append(g.input(operand.name, operand.dtype, *operand.shape))
     g.segment("layer.0")
     attributes = dict(facts["attributes"])
-    if facts["op"] in ("attention", "latent_attention"):
-        k, v = (int(operand.shape[1]) for operand in facts["operands"][1:3])
-        attributes |= g.state_layer("kv", k, v, attributes.get("window", 0))
-    keeps = ops.find(facts["op"]).keeps
+    spec = ops.find(facts["op"])
+    defaults = {name: value for name, value in spec.attributes.items() if value is not ops.REQUIRED}
+    for rows in spec.kept_rows(values, defaults | attributes):
+        name = str(attributes.get(rows.prefix + "group", "kv"))
+        state = g.state_layer(name, rows.k or 0, rows.v or 0, rows.window, rows.rate)
+        attributes |= {rows.prefix + key: value for key, value in state.items()}
+    keeps = spec.keeps
     if keeps is not None:
         attributes |= g.slot_layer("slots", keeps(values, attributes))
     results = getattr(g, facts["op"])(*values, **attributes)
@@ -171,6 +181,10 @@ def draw_inputs(
 
 def _weight(operand: Operand, rng: Rng) -> Weight:
     shape = tuple(int(dim) for dim in operand.shape)
+    if operand.draw.startswith("experts:"):
+        count = int(operand.draw.removeprefix("experts:"))
+        rows = [rng.permutation(count)[: shape[1]] for _ in range(shape[0])]
+        return f32_weight(operand.name, np.asarray(rows, np.float32))
     if operand.draw == "positive":
         return f32_weight(operand.name, rng.uniform(0.5, 4.0, shape).astype(np.float32))
     if operand.draw == "negative":

@@ -104,6 +104,8 @@ def _rope() -> Iterator[Case]:
         for long_from in (0, 1 << 20):
             yield case("rope", f"{layout}-long-from-{long_from}", row("x", 96), factors, longer,
                        attributes={**given, "long_from": long_from}, chunks=((33,),))  # fmt: skip
+        given = {"head_dim": 20, "layout": layout, "frequencies": tuple(-f for f in frequencies(8)), "every": 4}
+        yield case("rope", f"{layout}-every-4-backwards", row("x", 60), None, attributes=given, chunks=((17, 3), (5,)))
         given = {"head_dim": 40, "layout": layout, "frequencies": frequencies(8), "offset": 17}
         yield case("rope", f"{layout}-offset", row("x", 120), None, attributes=given, chunks=((17,),))
         given = {"head_dim": 32, "layout": layout, "frequencies": frequencies(12), "magnitude": 1.19}
@@ -201,7 +203,12 @@ def _rows_and_routes() -> Iterator[Case]:
     yield case("embed", "F32", ids, Operand("table", (37, 65), "weight", "F32"), chunks=((17,),))
     for wanted in ((), (4,), (0, 2, 4), (4, 0, 4)):
         yield case("take", f"rows-{'-'.join(map(str, wanted)) or 'none'}", row("x", 35), rows, wanted=wanted)
-    for gating in ("softmax", "sigmoid", "softmax_chosen"):
+    experts_of = Operand("experts_of", (37, 3), "weight", "F32", "experts:9")
+    for gating in ("softmax", "sqrt_softplus"):
+        given = {"gating": gating, "used": 3, "normalize": True, "scale": 1.5}
+        yield case("route", f"by-id-{gating}", row("logits", 9), None, None, ids, experts_of, attributes=given,
+                   chunks=((17, 2), (1,)))  # fmt: skip
+    for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_chosen"):
         for experts, used in ((8, 2), (60, 4), (5, 5), (7, 1)):
             for bias in (None, Operand("bias", (experts,), "weight", "F32")):
                 variant = f"{gating}-{used}of{experts}{'-bias' if bias else ''}"

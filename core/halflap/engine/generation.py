@@ -1,0 +1,233 @@
+"""Work that answers: a prompt, then tokens chosen one by one, or several at once when a draft of them was right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap.engine.given import NO_IMAGES, Images
+from halflap.engine.overflow import Overflow, shortened
+from halflap.engine.tracing import Trace
+from halflap.engine.work import F32, Work
+from halflap.errors import HalflapError, RequestTimeoutError
+from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
+from halflap.log import log
+from halflap.sampling.chain import SamplerChain, log_probabilities
+
+
+class Words(Protocol):
+    """Tokens in, events out: see `halflap.text.output.Output`."""
+
+    def push(self, token: Token) -> list[Event]: ...
+    def finish(self) -> list[Event]: ...
+
+    called: bool
+
+    @property
+    def stopped(self) -> str | None: ...
+
+
+class Constraint(Protocol):
+    """What a request's answer must look like; one object per answer."""
+
+    def mask(self) -> npt.NDArray[np.bool_] | None:
+        """(vocab,) True where the next token may stand; None: anywhere."""
+
+    def accept(self, token: int) -> None:
+        """A token was chosen."""
+
+    def drafted(self, draft: Sequence[int]) -> Sequence[int]:
+        """As much of a draft as could stand next."""
+
+
+class Generation(Work):
+    """One request's answer.
+
+    Args:
+        limit: tokens the sequence may grow to.
+        ends: tokens that end the answer; empty with ignore_eos.
+        emit: called on the engine thread with events in order, or with the error that ends them.
+        speculate: other parts may propose drafts for it.
+        overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
+        model: its name, for traces.
+        sharing: what `Work` takes beside these.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[int],
+        limit: int,
+        chain: SamplerChain,
+        words: Words,
+        ends: Mapping[int, str],
+        token_bytes: Callable[[int], bytes],
+        emit: Callable[[Sequence[Event] | BaseException], None],
+        max_tokens: int | None = None,
+        logprobs: int | None = None,
+        timeout: float | None = None,
+        images: Images = NO_IMAGES,
+        *,
+        constraint: Constraint | None = None,
+        speculate: bool = True,
+        overflow: Overflow | None = None,
+        model: str = "",
+        **sharing: object,
+    ) -> None:
+        super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
+        self.speculate = speculate
+        self.generated = self.drafted = self.accepted = 0
+        self._asked = len(ids)
+        self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
+        self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
+        self._constraint, self._overflow = constraint, overflow
+        self.submitted = self.started = self.first = time.monotonic()
+        self._latest = self.submitted
+        self._answering = False
+        self._trace = Trace(model)
+        for place, token in enumerate(self.ids):
+            if not images.covers(place):
+                chain.accept(token)
+
+    @property
+    def latest_start(self) -> int:
+        return len(self.ids) - 1
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be generated."""
+        left = self.limit - len(self.ids)
+        return left if self._max_tokens is None else min(left, self._max_tokens - self.generated)
+
+    def late(self, now: float) -> bool:
+        return self._timeout is not None and now - self.submitted > self._timeout
+
+    def timed_out(self) -> HalflapError:
+        return RequestTimeoutError(
+            "request",
+            got=f"over {self._timeout:g} s",
+            want="an answer by then",
+            fix="Raise `timeout` or lower `max_tokens`.",
+        )
+
+    def start(self, blocks: object, computed: int) -> None:
+        if not self.admitted:
+            self.started = time.monotonic()
+            self.recorder.observe("queue", self.started - self.submitted)
+            self._trace.event("admitted")
+        super().start(blocks, computed)  # type: ignore[arg-type]
+
+    def propose(self, draft: Sequence[int]) -> None:
+        """A guess at the tokens that come next, for the next step to check."""
+        self.draft = list(draft if self._constraint is None else self._constraint.drafted(draft))
+
+    def wanted(self, start: int, stop: int) -> range:
+        """Only the newest token's row, once all before it are computed."""
+        return range(stop - 1, stop) if stop == len(self.ids) else range(0)
+
+    def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
+        self.computed = stop
+        if not self._answering:
+            self._emit([Prefill(min(stop, self._asked), self._asked, self.cached)])
+        if stop < len(self.ids):
+            return
+        if not self._answering:
+            self._answering = True
+            self.first = self._latest = time.monotonic()
+            self.recorder.observe("first_token", self.first - self.submitted)
+            self._trace.event("first_token")
+        if self._max_tokens == 0:
+            self.end("length")
+            return
+        draft, self.draft = self.draft[: len(rows["logits"]) - 1], []
+        self.drafted += len(draft)
+        for place, row in enumerate(rows["logits"]):
+            token = self._choose(row)
+            if self.finished or self.moved or place == len(draft) or token != draft[place]:
+                return
+            self.accepted += 1
+            self.computed += 1
+
+    def _choose(self, row: F32) -> int:
+        scores = log_probabilities(row) if self._logprobs is not None else None
+        token = self._chain.choose(row, None if self._constraint is None else self._constraint.mask())
+        self._chain.accept(token)
+        if token in self._ends:
+            self.end("stop", self._ends[token])
+            return token
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        self.ids.append(token)
+        self.generated += 1
+        if self.generated > 1:
+            now = time.monotonic()
+            self.recorder.observe("between_tokens", now - self._latest)
+            self._latest = now
+        self._emit(self._words.push(self._described(token, scores)))
+        if self._words.stopped is not None:
+            self.end("stop", self._words.stopped)
+        elif self.generated == self._max_tokens:
+            self.end("length")
+        elif len(self.ids) >= self.limit:
+            self._overflowed()
+        return token
+
+    def _overflowed(self) -> None:
+        if self._overflow is None:
+            self.end("length")
+            return
+        self.ids = shortened(self.ids, self.limit // 2, self._overflow)
+        self.n_prompt, self.moved = len(self.ids), True
+        self.forget_keys()
+
+    def _described(self, token: int, scores: F32 | None) -> Token:
+        if scores is None:
+            return Token(token, self._token_bytes(token))
+        best = np.argsort(-scores, kind="stable")[: self._logprobs].tolist() if self._logprobs else []
+        top = tuple((i, float(scores[i])) for i in best)
+        return Token(token, self._token_bytes(token), float(scores[token]), top)
+
+    def end(self, reason: FinishReason, stop: str | None = None) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        self._emit(self._words.finish())
+        if reason == "stop" and self._words.called:
+            reason = "tool_calls"
+        now = time.monotonic()
+        timings = Timings(
+            cache_n=self.cached,
+            prompt_n=self._asked - self.cached,
+            prompt_ms=1e3 * (self.first - self.started),
+            predicted_n=self.generated,
+            predicted_ms=1e3 * (now - self.first),
+            draft_n=self.drafted,
+            draft_n_accepted=self.accepted,
+        )
+        self._ended(reason)
+        self._emit([Finish(reason, stop, Usage(self._asked, self.generated, self.cached), timings)])
+
+    def fail(self, error: BaseException) -> None:
+        if not self.finished:
+            self.finished = True
+            self._ended("error")
+            self._emit(self._words.finish())  # what is held back belongs to the error's `partial`
+            self._emit(error)
+
+    def _ended(self, reason: str) -> None:
+        seconds = time.monotonic() - self.submitted
+        self.recorder.ended(reason, seconds)
+        self._trace.end(reason, input_tokens=self._asked, output_tokens=self.generated)
+        log.debug(
+            "request_ended",
+            request=self.arrival,
+            reason=reason,
+            prompt=self._asked,
+            cached=self.cached,
+            generated=self.generated,
+            preempted=self.preempted,
+            seconds=round(seconds, 4),
+        )

@@ -1,0 +1,137 @@
+"""How many tokens to guess: as many as pay, by what guesses were worth and what steps cost until now.
+
+A draft is checked by choosing each token as ever from its own row, and going on while it is the one that was guessed.
+So the tokens are those of plain decoding, whatever the samplers, where rows do not depend on their neighbours.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Sequence
+from statistics import median
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from halflap.engine.work import Work
+
+LONGEST = 16
+"""Most tokens of one draft."""
+
+PROBE = 64
+"""Steps without a draft after which one of PROBED tokens shows whether drafts pay again."""
+PROBED = 2
+
+
+class Drafter(Protocol):
+    """What `register_drafters` registers, made once per model and called on the engine's thread."""
+
+    def draft(self, works: Sequence[Work], most: Sequence[int]) -> Sequence[Sequence[int]]:
+        """For each sequence what may follow its `ids`, at most so many tokens; fewer or none where it cannot say."""
+
+    def close(self) -> None: ...
+
+
+class StepCosts:
+    """Seconds of a step by its tokens, as measured: the median of the last few, straight lines between."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, deque[float]] = {}
+        self._medians: dict[int, float] = {}
+
+    def add(self, tokens: int, seconds: float) -> None:
+        seen = self._seen.setdefault(tokens, deque(maxlen=9))
+        seen.append(seconds)
+        self._medians[tokens] = median(seen)
+
+    def of(self, tokens: int) -> float:
+        """Expected seconds; beyond what was measured a token adds 5 % of a step."""
+        known = sorted(self._medians)
+        if not known:
+            return 1 + 0.05 * tokens
+        below = max((t for t in known if t <= tokens), default=None)
+        above = min((t for t in known if t >= tokens), default=None)
+        if below is None:
+            assert above is not None
+            return self._medians[above]
+        if above is None:
+            return self._medians[below] * (1 + 0.05 * (tokens - below))
+        if above == below:
+            return self._medians[below]
+        low, high = self._medians[below], max(self._medians[below], self._medians[above])
+        return low + (high - low) * (tokens - below) / (above - below)
+
+
+class Speculator:
+    """Chooses the length of every draft, so that the expected tokens per second are the most.
+
+    Args:
+        adaptive: False: always LONGEST tokens.
+    """
+
+    def __init__(self, drafter: Drafter, adaptive: bool = True) -> None:
+        self._drafter, self._adaptive = drafter, adaptive
+        self._costs = StepCosts()
+        self._per_token = 0.0
+        self._right: WeakKeyDictionary[Work, float] = WeakKeyDictionary()
+        self._usual = 0.7
+        self._since = 0
+
+    def propose(self, works: Sequence[Work], room: Sequence[int], tokens: int) -> None:
+        """Give drafts to sequences that decode, each at most `room` long and all at most `tokens`."""
+        lengths = self._lengths(works, [max(0, min(LONGEST, n)) for n in room], tokens)
+        asked = sum(lengths)
+        if not asked:
+            self._since += 1
+            return
+        self._since = 0
+        before = time.perf_counter()
+        drafts = self._drafter.draft(works, lengths)
+        spent = (time.perf_counter() - before) / asked
+        self._per_token += 0.1 * (spent - self._per_token)
+        for work, draft, most in zip(works, drafts, lengths, strict=True):
+            work.propose([int(token) for token in draft[:most]])
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        """A step in which sequences only decoded took so long."""
+        self._costs.add(tokens, seconds)
+
+    def checked(self, work: Work, drafted: int, accepted: int) -> None:
+        """Of a draft so many tokens were right."""
+        if drafted:
+            tried = min(accepted + 1, drafted)
+            before = self._right.get(work, self._usual)
+            now = before + (1 - 0.9**tried) * (accepted / tried - before)
+            self._right[work] = now
+            self._usual += 0.02 * (now - self._usual)
+
+    def close(self) -> None:
+        self._drafter.close()
+
+    def _lengths(self, works: Sequence[Work], room: Sequence[int], tokens: int) -> list[int]:
+        """The draft tokens that are likeliest right, while one more still raises the tokens per second."""
+        lengths = [0] * len(works)
+        if not self._adaptive:
+            for place, most in enumerate(room):
+                lengths[place] = min(most, tokens)
+                tokens -= lengths[place]
+            return lengths
+        if self._since >= PROBE:
+            return [min(PROBED, most) if place == 0 else 0 for place, most in enumerate(room)]
+        right = [min(self._right.get(work, self._usual), 0.98) for work in works]
+        queue = [(-p, place) for place, p in enumerate(right) if room[place]]
+        heapq.heapify(queue)
+        gain, taken = float(len(works)), 0
+        best, chosen = gain / self._costs.of(len(works)), list(lengths)
+        while queue and taken < tokens:
+            value, place = heapq.heappop(queue)
+            lengths[place] += 1
+            taken += 1
+            gain -= value
+            rate = gain / (self._costs.of(len(works) + taken) + self._per_token * taken)
+            if rate > best * 1.01:
+                best, chosen = rate, list(lengths)
+            if lengths[place] < room[place]:
+                heapq.heappush(queue, (value * right[place], place))
+        return chosen

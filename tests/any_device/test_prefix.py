@@ -1,0 +1,104 @@
+"""What was computed once is found again, on every kind of state, and the answers stay the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import halflap
+from halflap.events import Prefill
+from tests.any_device.conftest import row_invariant_devices
+from tests.models.oracle import RECURRENT_CASES
+
+WINDOWED_CASES = (
+    "gemma2-base",
+    "gemma3-base",
+    "gemma4-ple",
+    "gptoss-base",
+    "cohere2-base",
+    "llama4-base",
+    "olmo3-base",
+)
+"""Of the oracle's families, those whose graph has a group with a window."""
+
+
+def again(model: halflap.Model) -> int:
+    """Tokens that may be computed twice: two blocks; one of DeepSeek 4's covers 128 tokens, so there it is one."""
+    return 128 if model.info.architecture == "deepseek4" else 64
+
+
+GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "logprobs": 0}
+
+
+@pytest.fixture(params=["qwen3-base", "deepseek2-lite", "deepseek4-flash", *WINDOWED_CASES, *RECURRENT_CASES])
+def model(request: pytest.FixtureRequest, shared: Path, device_name: str) -> Iterator[halflap.Model]:
+    path = shared / "oracle" / "families" / f"{request.param}.gguf"
+    with halflap.load(path, devices=[device_name], ctx=512, kv_bytes=1 << 26) as loaded:
+        yield loaded
+
+
+def text(seed: int, length: int) -> list[int]:
+    return [(i * i * 7 + seed * 131 + i * 13) % 290 + 5 for i in range(length)]
+
+
+def ask(model: halflap.Model, ids: list[int], **options: Any) -> tuple[list[tuple[int, float | None]], int]:
+    """The answer's tokens and their logprobs, and how many tokens of the prompt were found."""
+    done = model.generate(ids, **{**GREEDY, **options})
+    assert done.timings.cache_n == done.usage.cached_tokens
+    assert done.timings.cache_n + done.timings.prompt_n == len(ids)
+    return [(t.id, t.logprob) for t in done.tokens], done.usage.cached_tokens
+
+
+def test_a_second_turn_computes_what_is_new_and_at_most_two_blocks_more(model: halflap.Model) -> None:
+    first = text(1, 150)
+    answer, cached = ask(model, first, max_tokens=70)
+    assert cached == 0
+    turn = [*first, *(token for token, _ in answer), *text(2, 40)]
+    _, cached = ask(model, turn, max_tokens=4)
+    assert cached >= len(first) + len(answer) - again(model)
+    fresh, none = ask(model, turn, max_tokens=4, cache=False)
+    assert none == 0
+    found, cached = ask(model, turn, max_tokens=4)
+    assert cached >= len(turn) - again(model)
+    if set(model.plan.devices) <= set(row_invariant_devices()):
+        assert found == fresh
+
+
+def test_a_turn_that_drops_the_thinking_of_the_last_resumes_before_it(model: halflap.Model) -> None:
+    first = text(3, 170)
+    answer, _ = ask(model, first, max_tokens=90)
+    thought = 60
+    turn = [*first, *(token for token, _ in answer[thought:]), *text(4, 30)]
+    computed = model.metrics.prompt_tokens
+    _, cached = ask(model, turn, max_tokens=2)
+    assert cached >= len(first) - again(model)
+    assert model.metrics.prompt_tokens - computed == len(turn) - cached
+
+
+def test_prompts_that_begin_alike_are_read_once(model: halflap.Model) -> None:
+    shared_part = text(5, 192)
+    streams = [model.stream([*shared_part, *text(10 + i, 9)], max_tokens=3, **GREEDY) for i in range(5)]
+    found = [[(t.id, t.logprob) for t in s.result().tokens] for s in streams]
+    alone = [ask(model, [*shared_part, *text(10 + i, 9)], max_tokens=3, cache=False)[0] for i in range(5)]
+    assert [[t for t, _ in each] for each in found] == [[t for t, _ in each] for each in alone]
+    assert model.metrics.cached_tokens >= 3 * 128
+
+
+def test_the_first_event_tells_what_was_found(model: halflap.Model) -> None:
+    ids = text(6, 130)
+    ask(model, ids, max_tokens=1)
+    events = list(model.stream(ids, max_tokens=1, **GREEDY))
+    assert isinstance(events[0], Prefill)
+    assert events[0].cached >= 130 - again(model)
+
+
+def test_nothing_is_held_when_all_is_done_but_kept(model: halflap.Model) -> None:
+    ask(model, text(7, 140), max_tokens=8)
+    model.logits([1])
+    metrics = model.metrics
+    assert not any(metrics.blocks_used.values())
+    assert not any(metrics.slots_used.values())
+    assert any(metrics.blocks_cached.values()) or any(metrics.slots_cached.values())

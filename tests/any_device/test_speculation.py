@@ -1,0 +1,172 @@
+"""Guessing ahead changes how fast an answer comes, and nothing of what it says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import halflap
+from halflap import plugins
+from halflap.engine.lookup import Lookup
+from halflap.engine.work import Work
+from halflap.errors import InvalidRequestError
+from tests.models.oracle import RECURRENT_CASES
+
+LONG: dict[str, Any] = {"max_tokens": 40, "ignore_eos": True, "logprobs": 0}
+
+
+class Scripted:
+    """Knows what each prompt leads to and says it, with every so many tokens one that is wrong.
+
+    Attributes:
+        truth: prompt -> the ids that follow.
+    """
+
+    def __init__(self, wrong_every: int = 3) -> None:
+        self.truth: dict[tuple[int, ...], list[int]] = {}
+        self._wrong_every, self._count = wrong_every, 0
+
+    def draft(self, works: Sequence[Work], most: Sequence[int]) -> list[list[int]]:
+        drafts = []
+        for work, n in zip(works, most, strict=True):
+            prompt = tuple(work.ids[: work.n_prompt])
+            known = self.truth.get(prompt, [])[len(work.ids) - work.n_prompt :][:n]
+            for place in range(len(known)):
+                self._count += 1
+                if self._count % self._wrong_every == 0:
+                    known = [*known[:place], (known[place] + 1) % 300, *known[place + 1 :]]
+            drafts.append(known)
+        return drafts
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    drafter = Scripted()
+
+    class Plugin:
+        @staticmethod
+        @halflap.hookimpl
+        def register_drafters(register: Callable[..., None]) -> None:
+            register("scripted", lambda: drafter)
+
+    plugins.register(Plugin, name="scripted")
+    yield drafter
+    plugins.unregister("scripted")
+
+
+@pytest.mark.parametrize("case", ["qwen3-base", "gemma3-base", "deepseek2-lite", *RECURRENT_CASES])
+def test_guesses_right_and_wrong_leave_every_token_as_it_was(
+    case: str, shared: Path, row_invariant_device: str, scripted: Scripted
+) -> None:
+    path = shared / "oracle" / "families" / f"{case}.gguf"
+    prompts = [[(i * 31 + j * 17) % 300 + 5 for j in range(5 + 20 * i)] for i in range(4)]
+    asked: list[dict[str, Any]] = [{"temperature": 0}, {"temperature": 1.2, "seed": 4}, {"temperature": 0.7, "seed": 9}]
+
+    def ask(model: halflap.Model, i: int) -> halflap.Stream:
+        return model.stream(prompts[i], **LONG, **asked[i % 3])
+
+    with halflap.load(path, devices=[row_invariant_device], ctx=256) as model:
+        alone = [[(t.id, t.logprob) for t in ask(model, i).result().tokens] for i in range(4)]
+    for prompt, tokens in zip(prompts, alone, strict=True):
+        scripted.truth[tuple(prompt)] = [token for token, _ in tokens]
+    with halflap.load(path, devices=[row_invariant_device], ctx=256, draft="scripted") as model:
+        for i in range(4):
+            done = ask(model, i).result()
+            assert [(t.id, t.logprob) for t in done.tokens] == alone[i]
+            assert 0 < done.timings.draft_n_accepted < done.timings.draft_n
+        streams = [ask(model, i) for i in range(4)]
+        assert [[(t.id, t.logprob) for t in s.result().tokens] for s in streams] == alone
+        model.logits([1])
+        assert not any(model.metrics.blocks_used.values())
+        assert not any(model.metrics.slots_used.values())
+
+
+def test_a_model_that_drafts_for_itself_is_always_right(shared: Path, row_invariant_device: str) -> None:
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    with halflap.load(path, devices=[row_invariant_device], ctx=256) as model:
+        wanted = [model.generate([5, i], temperature=0, **LONG).tokens for i in range(3)]
+    with halflap.load(path, devices=[row_invariant_device], ctx=256, draft=path) as model:
+        streams = [model.stream([5, i], temperature=0, **LONG) for i in range(3)]
+        for stream, tokens in zip(streams, wanted, strict=True):
+            done = stream.result()
+            assert done.tokens == tokens
+            assert done.timings.draft_n_accepted == done.timings.draft_n > 0
+
+
+def test_lookup_finds_what_followed_the_same_words() -> None:
+    drafter, work = Lookup(), Work([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 99, ("logits",))
+    assert drafter.draft([work], [3]) == [[5, 6, 9]]
+    work.ids += [5, 7, 3, 4]
+    assert drafter.draft([work], [2]) == [[5, 7]]
+    work.ids += [8]
+    assert drafter.draft([work], [2]) == [()]
+
+
+def test_a_draft_model_with_other_words_is_refused(shared: Path, device_name: str) -> None:
+    folder = shared / "oracle" / "families"
+    with pytest.raises(InvalidRequestError, match="draft model") as raised:
+        halflap.load(folder / "qwen3-base.gguf", devices=[device_name], draft="starter")
+    assert raised.value.field == "draft"
+    with pytest.raises(InvalidRequestError, match="recurrent"):
+        halflap.load(folder / "qwen35-dense.gguf", devices=[device_name], draft=folder / "qwen35-dense.gguf")
+
+
+def test_a_drafter_that_fails_costs_no_answer(shared: Path, device_name: str) -> None:
+    class Broken:
+        @staticmethod
+        @halflap.hookimpl
+        def register_drafters(register: Callable[..., None]) -> None:
+            register("broken", Broken)
+
+        def draft(self, works: Sequence[Work], most: Sequence[int]) -> Any:
+            raise ZeroDivisionError("drafter")
+
+        def close(self) -> None:
+            pass
+
+    plugins.register(Broken, name="broken")
+    try:
+        path = shared / "oracle" / "families" / "qwen3-base.gguf"
+        with halflap.load(path, devices=[device_name], ctx=256, draft="broken") as model:
+            assert model.generate([5, 6], max_tokens=9, ignore_eos=True).usage.completion_tokens == 9
+    finally:
+        plugins.unregister("broken")
+
+
+@pytest.mark.slow
+def test_the_distribution_stays_the_same(shared: Path, scripted: Scripted) -> None:
+    """χ² over 20,000 samples with guesses and as many without, fixed seeds: p > 0.001."""
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    options: dict[str, Any] = {"max_tokens": 3, "temperature": 1.0, "top_k": 8, "ignore_eos": True}
+    counts = []
+    for draft in (None, "scripted"):
+        with halflap.load(path, devices=["cpu"], ctx=128, draft=draft) as model:
+            scripted.truth[(5, 6, 7)] = [t.id for t in model.generate([5, 6, 7], seed=1, **options).tokens]
+            found: Counter[tuple[int, ...]] = Counter()
+            for start in range(0, 20_000, 200):
+                seeds = range(start, start + 200) if draft is None else range(10**6 + start, 10**6 + start + 200)
+                streams = [model.stream([5, 6, 7], seed=seed, **options) for seed in seeds]
+                found.update(tuple(t.id for t in s.result().tokens) for s in streams)
+            counts.append(found)
+    assert _p_of_the_same(*counts) > 0.001
+
+
+def _p_of_the_same(one: Counter[Any], other: Counter[Any]) -> float:
+    """Two-sample χ² with cells of at least 20, by the Wilson-Hilferty approximation."""
+    import math
+
+    cells = [(one[key], other[key]) for key in {*one, *other}]
+    large = [pair for pair in cells if sum(pair) >= 20]
+    rest = [pair for pair in cells if sum(pair) < 20]
+    large.append((sum(a for a, _ in rest), sum(b for _, b in rest)))
+    statistic = sum((a - b) ** 2 / (a + b) for a, b in large if a + b)  # equal sample sizes
+    degrees = len(large) - 1
+    z = ((statistic / degrees) ** (1 / 3) - (1 - 2 / (9 * degrees))) / math.sqrt(2 / (9 * degrees))
+    return 0.5 * math.erfc(z / math.sqrt(2))
