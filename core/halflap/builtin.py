@@ -103,6 +103,7 @@ def register_weight_types(register: Register) -> None:
 @hookimpl
 def register_model_formats(register: Register) -> None:
     register("gguf", "halflap.weights.gguf:open", magic=b"GGUF")
+    register("huggingface", "halflap.weights.folder.reading:open", holds="config.json")
 
 
 TOKENIZER_MODELS = ("bert", "gemma4", "gpt2", "llama", "t5")
@@ -156,6 +157,7 @@ def register_chat_formats(register: Register) -> None:
 COMMANDS = {
     "run": "Answer one prompt.",
     "chat": "Talk with a model in the terminal.",
+    "convert": "Write a model as a GGUF file.",
     "inspect": "Show what is in a model file.",
     "plan": "Show where a model would run, before anything is allocated.",
     "devices": "List devices and what they can do.",

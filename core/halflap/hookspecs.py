@@ -49,7 +49,8 @@ def register_weight_types(register: Register) -> None:
 
 @hookspec
 def register_model_formats(register: Register) -> None:
-    """Files: factory(path, mmap=…, types=…) -> ModelFile. Fact: magic (bytes), the first bytes of such a file."""
+    """Files and folders: factory(path, mmap=…, types=…) -> ModelFile. Fact: magic (bytes), the first bytes of such a
+    file; or holds (str), a file that such a folder has in it."""
 
 
 @hookspec

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from halflap.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
+from halflap.graph.ir import Graph
 from halflap.placement import Plan, Wishes
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
@@ -37,6 +39,8 @@ if TYPE_CHECKING:  # loaded with the first projector
 HEADER = 16
 SAMPLED = 4096
 """Blocks of a tensor by which its magnitude is judged."""
+SAMPLE = 256
+"""Bytes at both ends of a tensor that tell it from another."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -73,7 +77,7 @@ class ModelInfo:
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:
-    """The file behind a registered name ("starter"), a scheme ("hf:…") or a path.
+    """The file or folder behind a registered name ("starter"), a scheme ("hf:…") or a path.
 
     Raises:
         ModelNotFoundError: none of these.
@@ -86,33 +90,48 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         if colon and entry.name == f"{scheme}:":
             return Path(entry.resolve()(rest))
     path = Path(name)
-    if path.is_file():
+    if path.is_file() or _held_format(path) is not None:
         return path
     names = [n for n in plugins.names("models") if not n.endswith(":")]
     got = "a folder" if path.is_dir() else "no regular file" if path.exists() else "no such file"
     registered = f" or one of the names {', '.join(map(repr, names))}" if names else ""
-    raise ModelNotFoundError(f"model {name!r}", got=got, want=f"the path of a GGUF file{registered}")
+    raise ModelNotFoundError(
+        f"model {name!r}", got=got, want=f"the path of a GGUF file, or of a folder with config.json{registered}"
+    )
 
 
 def open_model(model: str | os.PathLike[str], *, mmap: bool = True) -> ModelFile:
-    """Open a model file with the format whose magic it begins with.
+    """Open a model with the format whose magic the file begins with, or whose file the folder holds.
 
     Raises:
         ModelNotFoundError: no such file.
         ModelFormatError: no known format, or damaged.
     """
     path = find_model(model)
+    if (folder := _held_format(path)) is not None:
+        opened: ModelFile = folder.resolve()(path, mmap=mmap, types=_plugin_weight_types())
+        return opened
     try:
         with path.open("rb") as file:
             head = file.read(HEADER)
     except OSError as cause:
         raise ModelNotFoundError(f"model {str(path)!r}", got=cause.strerror or cause, want="a readable file") from cause
-    for entry in plugins.entries("model_formats"):
+    with_magic = [entry for entry in plugins.entries("model_formats") if "magic" in entry.facts]
+    for entry in with_magic:
         if head.startswith(entry.facts["magic"]):
-            opened: ModelFile = entry.resolve()(path, mmap=mmap, types=_plugin_weight_types())
-            return opened
-    known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in plugins.entries("model_formats"))
+            found: ModelFile = entry.resolve()(path, mmap=mmap, types=_plugin_weight_types())
+            return found
+    known = ", ".join(f"{e.name} ({e.facts['magic']!r})" for e in with_magic)
     raise ModelFormatError("file's first bytes", got=head[:4], want=f"those of {known}", file=str(path), offset=0)
+
+
+def _held_format(path: Path) -> plugins.Entry | None:
+    """The format of a folder, by a file in it; of that file itself too."""
+    for entry in plugins.entries("model_formats"):
+        held = entry.facts.get("holds")
+        if held and (path.joinpath(held).is_file() if path.is_dir() else path.name == held and path.is_file()):
+            return entry
+    return None
 
 
 def read_ahead(file: ModelFile) -> None:
@@ -195,9 +214,37 @@ def open_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
     return Tokenizer.from_metadata(metadata, pretokenizers=pretokenizers)
 
 
-def weights_of(file: ModelFile) -> dict[str, Weight]:
+class FileWeights(Mapping[str, Weight]):
+    """Every tensor of an open file as the devices take it, when they ask: its bytes lie in the mapping, or are made."""
+
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> Weight:
+        info = self._file.tensors[name]
+        return Weight(name, info.type, info.shape, self._file.tensor_bytes(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.tensors)
+
+    def __len__(self) -> int:
+        return len(self._file.tensors)
+
+
+def weights_of(file: ModelFile) -> Mapping[str, Weight]:
     """Every tensor as the devices take it; bytes stay in the mapping."""
-    return {n: Weight(n, info.type, info.shape, file.tensor_bytes(n)) for n, info in file.tensors.items()}
+    return FileWeights(file)
+
+
+def identity(file: ModelFile, graph: Graph, plan: Plan) -> str:
+    """What a stored prefix depends on: the graph, the weights (their shapes and a sample of their bytes), KV types."""
+    found = hashlib.sha256(graph.digest().encode())
+    for name, info in file.tensors.items():
+        data = file.tensor_bytes(name)
+        found.update(repr((name, info.type, info.shape)).encode())
+        found.update(data[:SAMPLE].tobytes() + data[-SAMPLE:].tobytes())
+    found.update(repr((plan.kv_type, plan.kv_rotation)).encode())
+    return found.hexdigest()
 
 
 def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from halflap.engine import saved
+from halflap.engine.blocks import BlockManager
 from halflap.engine.engine import Engine, closed
 from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.metrics import Metrics
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
+from halflap.engine.runner import Runner
 from halflap.engine.scoring import Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
 from halflap.images import Eyes, taken_out
@@ -47,9 +50,11 @@ class Model:
         plan: Plan,
         engine: Engine,
         release: Any,
+        identity: Callable[[], str],
         eyes: Eyes | None = None,
         media_path: Path | None = None,
     ) -> None:
+        self._identity = identity
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
         self._engine, self._pid = engine, os.getpid()
@@ -80,14 +85,7 @@ class Model:
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
-        images, parser = NO_IMAGES, PlainParser()
-        if request.messages is not None:
-            ids, images, parser = self._render(request)
-        elif isinstance(request.prompt, str):
-            ids = self.tokenizer.encode(request.prompt)
-        else:
-            assert request.prompt is not None
-            ids, images = self._given(request.prompt, request.images)
+        ids, images, parser = self._prompt(request)
         source: list[int] = []
         if self.info.start is not None:  # an encoder reads the prompt
             source, ids = self._checked_ids(ids), [self.info.start]
@@ -131,10 +129,7 @@ class Model:
 
         A model with an encoder has it read all of that; the answer is the decoder's.
         """
-        chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
-        if chat:
-            return self.submit(Request(messages=prompt, tools=tools, options=options))  # type: ignore[arg-type]
-        return self.submit(Request(prompt=prompt, tools=tools, options=options))  # type: ignore[arg-type]
+        return self.submit(self._request(prompt, tools, options))
 
     def generate(
         self, prompt: str | Sequence[int], /, *, images: Sequence[bytes] = (), **options: Unpack[Options]
@@ -225,6 +220,54 @@ class Model:
             rows /= np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
         return rows
 
+    def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
+        """Compute a prompt and store the state behind it, for `load_prefix` in this process or a later one.
+
+        Returns:
+            Tokens that the file covers: whole blocks of the prompt.
+
+        Raises:
+            InvalidRequestError: the prompt is shorter than a block, an encoder reads it, or the file cannot be written.
+            ContextOverflowError: the prompt is longer than the context.
+        """
+        self._check_computes("logits")
+        if self.info.start is not None:
+            got = "a model whose encoder reads it"
+            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
+        ids, images, _ = self._prompt(self._request(prompt, (), {}))
+        self._score(ids, "logits", [], images).result()
+        key = Scoring(ids, "logits", [], lambda rows: None, images)
+
+        def save(runner: Runner, manager: BlockManager) -> int:
+            keys = key.keys(len(ids) // manager.node_tokens, manager.node_tokens)
+            nodes, _ = manager.tree.resume(manager.tree.walk(b"", keys), key.may_start)
+            if not nodes:
+                want = f"at least {manager.node_tokens}, and room to keep them"
+                raise InvalidRequestError("prompt", got=f"{len(ids)} tokens", want=want, field="prompt")
+            saved.write(Path(path), self._identity(), keys[: len(nodes)], nodes, runner, manager)
+            return len(nodes) * manager.node_tokens
+
+        covered: int = self._engine.call(save).result()
+        return covered
+
+    def load_prefix(self, path: str | os.PathLike[str], /) -> int:
+        """Take what `save_prefix` stored: prompts that begin so need not compute it.
+
+        Returns:
+            Tokens that the file covers.
+
+        Raises:
+            ModelNotFoundError, ModelFormatError: no such file, or a damaged one.
+            InvalidRequestError: it was saved from another model, or one that was loaded otherwise.
+            DeviceMemoryError: there is no room for it.
+        """
+        self._check_open()
+        model = self._identity()
+        covered: int = self._engine.call(
+            lambda runner, manager: saved.read(Path(path), model, runner, manager)
+        ).result()
+        return covered
+
     def close(self) -> None:
         """Free everything. Open streams get ModelClosedError. May be called again."""
         self._finalizer()
@@ -240,6 +283,23 @@ class Model:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+    @staticmethod
+    def _request(
+        prompt: str | Sequence[int] | Messages, tools: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> Request:
+        if not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
+            return Request(messages=prompt, tools=tools, options=options)  # type: ignore[arg-type]
+        return Request(prompt=prompt, tools=tools, options=options)  # type: ignore[arg-type]
+
+    def _prompt(self, request: Request) -> tuple[list[int], Images, Any]:
+        """A request's ids, its images, and the parser of its answer."""
+        if request.messages is not None:
+            return self._render(request)
+        if isinstance(request.prompt, str):
+            return self.tokenizer.encode(request.prompt), NO_IMAGES, PlainParser()
+        assert request.prompt is not None
+        return *self._given(request.prompt, request.images), PlainParser()
 
     def _given(self, ids: Sequence[int], images: Sequence[bytes]) -> tuple[list[int], Images]:
         """Checked ids, in which each -1 has become the rows of an image."""

@@ -142,6 +142,8 @@ def test_what_an_encoder_cannot_read_is_refused(path: Path, device_name: str) ->
             model.logits([0, 5], encoder_ids=[4000])
         with pytest.raises(ContextOverflowError):
             model.generate([5] * 2000, max_tokens=2)
+        with pytest.raises(InvalidRequestError, match="encoder reads it"):
+            model.save_prefix([5] * 60, "nowhere")
         with pytest.raises(InvalidRequestError, match="hidden"):
             model.embed("a text")
         assert model.logits([0, 5], encoder_ids=[7]).shape == (2, 320)

@@ -36,8 +36,11 @@ class DeviceSteps:
         graph = loading.open_architecture(file).graph
         self.graph = rotate_kv(graph) if kv_type.startswith("q") else graph
         self.blocks = (context + BLOCK - 1) // BLOCK
-        groups = {group.name: self.blocks * sequences for group in self.graph.groups}
-        self.limits = Limits(tokens, sequences, sequences, self.blocks * BLOCK, groups, (kv_type, kv_type))
+        groups = {group.name: self.blocks * sequences for group in self.graph.groups if group.kind == "blocks"}
+        slots = {group.name: sequences for group in self.graph.groups if group.kind == "slots"}
+        self.limits = Limits(
+            tokens, sequences, sequences, self.blocks * BLOCK, groups, (kv_type, kv_type), slots=slots
+        )  # fmt: skip
         self.weights = self.device.pack(loading.weights_of(file), self.graph)
         self.state = self.device.state(self.graph.groups, self.limits)
         self.executable = self.device.compile(self.graph, self.weights, self.state, self.limits)
@@ -53,7 +56,7 @@ class DeviceSteps:
     def _step(self, start: int, count: int, sequences: int) -> Any:
         import numpy as np
 
-        from halflap.graph.step import GroupStep, Step
+        from halflap.graph.step import GroupStep, SlotStep, Step
 
         index = np.tile(np.arange(start, start + count, dtype=np.int32), sequences)
         starts = np.arange(sequences + 1, dtype=np.int32)
@@ -61,9 +64,13 @@ class DeviceSteps:
             starts * self.blocks, np.arange(self.blocks * sequences, dtype=np.int32), np.zeros(sequences, np.int32),
             np.full(sequences, start + count, np.int32),
         )  # fmt: skip
+        own = np.arange(sequences, dtype=np.int32)
+        slots = SlotStep(own if start else np.full(sequences, -1, np.int32), own, np.zeros((0, 2), np.int32))
         return Step(
             np.array(tokens(start + count, self.vocabulary)[start:] * sequences, np.int32), index, index[None],
-            starts * count, starts[1:] * count - 1, {g.name: group for g in self.graph.groups},
+            starts * count, starts[1:] * count - 1,
+            {g.name: group for g in self.graph.groups if g.kind == "blocks"},
+            slots={g.name: slots for g in self.graph.groups if g.kind == "slots"},
         )  # fmt: skip
 
     def fill(self, depth: int) -> None:
@@ -71,7 +78,7 @@ class DeviceSteps:
         import numpy as np
 
         rng = np.random.default_rng(0)
-        for group in self.graph.groups:
+        for group in (g for g in self.graph.groups if g.kind == "blocks"):
             rows = {}
             for layer, width in enumerate(group.layers):
                 if width not in rows:
@@ -84,7 +91,7 @@ class DeviceSteps:
         from halflap import plugins
 
         kinds = [plugins.get("weight_types", kind.upper()) for kind in self.limits.kv_types]
-        widths = [(w.k, w.v) for group in self.graph.groups for w in group.layers]
+        widths = [(w.k, w.v) for g in self.graph.groups if g.kind == "blocks" for w in g.layers]
         return sum(
             depth * n // kind.block * kind.nbytes for pair in widths for n, kind in zip(pair, kinds, strict=True)
         )

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from device_steps import DeviceSteps, tokens
+from hybrid_models import SHAPES
 
 MISSING = 3  # exit status of a child whose engine is not installed
 
@@ -168,12 +169,14 @@ def shared_model(name: str) -> str:
     """A random-weight model such as "tinyllama-1.1b Q4_K_M", made once in the temporary folder."""
     shape, kind = name.split()
     root = Path(__file__).resolve().parents[2]
-    script = Path(os.environ.get("HALFLAP_SHARED", root.parent / "shared")) / "perf" / "make_model.py"
+    shared = Path(os.environ.get("HALFLAP_SHARED", root.parent / "shared"))
+    ours = shape in SHAPES
+    script = Path(__file__).with_name("hybrid_models.py") if ours else shared / "perf" / "make_model.py"
     if not script.exists():
         raise SystemExit("versus_llama_cpp: got no perf/make_model.py, want HALFLAP_SHARED to name its folder")
     target = Path(os.environ.get("HALFLAP_BENCH_MODELS", tempfile.gettempdir())) / f"{shape}-{kind}.gguf"
     if not target.exists():
-        python = os.environ.get("HALFLAP_PEER_PYTHON", sys.executable)
+        python = sys.executable if ours else os.environ.get("HALFLAP_PEER_PYTHON", sys.executable)
         subprocess.run([python, str(script), shape, kind, f"{target}.part"], check=True, stdout=sys.stderr)
         os.replace(f"{target}.part", target)
         Path(f"{target}.part.f16").unlink(missing_ok=True)

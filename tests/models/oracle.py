@@ -99,12 +99,19 @@ class OracleModel:
 
     Args:
         sequences: how many copies of the prompt run side by side, in blocks of their own.
+        folder: the same model in another form, which is run instead; tokens and logits are the file's.
     """
 
     def __init__(
-        self, path: Path, device: Device, kv_type: str = "f32", sequences: int = 1, second: Device | None = None
+        self,
+        path: Path,
+        device: Device,
+        kv_type: str = "f32",
+        sequences: int = 1,
+        second: Device | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.file = loading.open_model(path)
+        self.file = loading.open_model(folder or path)
         self.architecture: Architecture = loading.open_architecture(self.file)
         self.graph, self.sequences = self.architecture.graph, sequences
         answers = np.load(path.with_suffix(".npz"))

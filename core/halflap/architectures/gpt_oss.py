@@ -53,7 +53,9 @@ class Config:
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             window=keys.integer("attention.sliding_window", 128),
             windowed=keys.windowed("attention.sliding_window_pattern", layers, 2),
-            rope=rotary.read(keys, rotated, truncate=layers not in PUBLISHED_LAYERS),
+            rope=rotary.read(
+                keys, rotated, truncate=keys.flag("rope.scaling.truncate", layers not in PUBLISHED_LAYERS)
+            ),
             context=keys.integer("context_length", least=1),
             vocab=keys.rows("token_embd.weight"),
         )

@@ -61,7 +61,7 @@ class Config:
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             window=keys.integer("attention.sliding_window", CHUNK),
             windowed=keys.windowed("attention.sliding_window_pattern", layers, 4),
-            norm_heads=experts not in MAVERICK_EXPERTS,
+            norm_heads=keys.flag("attention.norm_heads", experts not in MAVERICK_EXPERTS),
             query_growth=keys.number("attention.temperature_scale", 0.1),
             query_period=keys.integer("attention.temperature_length", CHUNK, least=1),
             rope=rotary.read(keys, keys.integer("rope.dimension_count", head_dim, least=2)),

@@ -32,7 +32,7 @@ def command(model: str, strict: bool, tensors: bool, graph: bool, template: bool
         data = summary(file)
         if tensors:
             data["tensor_list"] = [
-                {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes}
+                {"name": t.name, "type": t.type, "shape": list(t.shape), "bytes": t.nbytes, "note": t.note}
                 for t in file.tensors.values()
             ]
         if data["chat_template"] and (template or not as_json):
@@ -66,7 +66,8 @@ def _show(data: dict[str, Any], whole_template: bool) -> None:
         room = max(min(console.width - longest - 2, BRIEF), 20)
         console.print(f"{key:{longest}}  {_brief(value, room)}", markup=False)
     for tensor in data.get("tensor_list", ()):
-        console.print(f"{tensor['name']}  {tensor['type']}  {tensor['shape']}", markup=False)
+        note = f"  ({tensor['note']})" if tensor["note"] else ""
+        console.print(f"{tensor['name']}  {tensor['type']}  {tensor['shape']}{note}", markup=False)
     if data.get("template"):
         lines = data["template"].splitlines()
         shown = lines if whole_template else [line[: console.width] for line in lines[:TEMPLATE_LINES]]

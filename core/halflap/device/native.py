@@ -180,9 +180,9 @@ class NativeWeights:
         lacking = next((name for name in names if name not in weights), None)
         if lacking is not None:
             raise DeviceError(f"weight {lacking!r}", got="none", want="every weight of the graph", status="invalid")
-        self._mapped = [weights[name].data for name in names]
-        for slot, name, data in zip(array, names, self._mapped, strict=False):
-            weight = weights[name]
+        given = [weights[name] for name in names]  # each asked for once: some are made when asked for
+        self._mapped = [weight.data for weight in given]
+        for slot, name, weight, data in zip(array, names, given, self._mapped, strict=False):
             slot.struct_size, slot.name, slot.dtype = (
                 ffi.sizeof("hl_weight"),
                 text(name, keep),

@@ -138,6 +138,14 @@ class GroupShape:
     block_tokens: int
     per_node: int
 
+    def first_block(self, place: int) -> int:
+        """The block with the oldest token that the one at `place` can see."""
+        return max(0, place - self.window + 1) // self.block_tokens if self.window else 0
+
+    def first_node(self, place: int) -> int:
+        """The node, counted from 0, with that token."""
+        return self.first_block(place) // self.per_node
+
 
 class BlockManager:
     """Pools of every group, and the prefix tree over them.
@@ -200,7 +208,7 @@ class BlockManager:
         blocks.path = list(path)
         for group in self.groups:
             table, pool = tables[group.name], self.pools[group.name]
-            first = max(0, computed - group.window + 1) // group.block_tokens if group.window else 0
+            first = group.first_block(computed)
             table.first_token = first * group.block_tokens
             for node in path[first // group.per_node :]:
                 for place, block in enumerate(node.places[group.name]):

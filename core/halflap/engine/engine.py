@@ -8,6 +8,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import accumulate
 from typing import Any
 
@@ -76,6 +77,7 @@ class Engine:
         self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
+        self._calls: list[tuple[Callable[[Runner, BlockManager], Any], Future[Any]]] = []
         self._closing = self._left = False
         self._steps = self._prompt_tokens = self._generated = 0
         self._limits, self._make_drafter = limits, make_drafter
@@ -126,6 +128,20 @@ class Engine:
             work.recorder = self._recorder
             self._arrived.append(work)
             self._wake.notify()
+
+    def call(self, do: Callable[[Runner, BlockManager], Any]) -> Future[Any]:
+        """Have something done on the engine's thread between two steps.
+
+        Raises:
+            ModelClosedError: the engine is closed.
+        """
+        future: Future[Any] = Future()
+        with self._wake:
+            if self._closing:
+                raise closed()
+            self._calls.append((do, future))
+            self._wake.notify()
+        return future
 
     def cancel(self, work: Work) -> None:
         """Stop work before its next step and free its blocks."""
@@ -183,7 +199,7 @@ class Engine:
         started.set()
         end: BaseException = closed()
         try:
-            while self._next():
+            while self._next(runner):
                 self._speculate()
                 chunks = self._scheduler.schedule()
                 self._encode(runner, [c.sequence for c in chunks if c.sequence.source and not c.sequence.encoded])
@@ -197,22 +213,32 @@ class Engine:
             self._closing = True  # nobody may wait for an engine that is gone
         for work in self._all_work():
             work.fail(copy.copy(end))
+        for _, future in self._calls:
+            future.set_exception(copy.copy(end))
         self._scheduler.waiting.clear()
         self._scheduler.retire()
         if self._speculator is not None:
             self._speculator.close()
         runner.close()
 
-    def _next(self) -> bool:
+    def _next(self, runner: Runner) -> bool:
         """Wait for work; False when closing. Takes what arrived and drops what was cancelled or is late."""
         with self._wake:
-            while not (self._closing or self._arrived or self._scheduler.waiting or self._scheduler.running):
+            while not (
+                self._closing or self._arrived or self._calls or self._scheduler.waiting or self._scheduler.running
+            ):
                 self._wake.wait()
             if self._closing:
                 return False
             for work in self._arrived:
                 self._scheduler.add(work)
             self._arrived = []
+            calls, self._calls = self._calls, []
+        for do, future in calls:
+            try:
+                future.set_result(do(runner, self._blocks))
+            except BaseException as error:
+                future.set_exception(error)
         now = time.monotonic()
         for work in self._scheduler.everyone():
             if work.cancelled:

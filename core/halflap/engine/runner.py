@@ -29,11 +29,16 @@ class Runner:
         self._stages = plan.stages(graph)
         self._executables: list[Any] = []
         states: dict[int, Any] = {}
+        # (group, layer) of the whole graph -> where its rows are: a state, and the layer there.
+        self._places: dict[tuple[str, int], list[tuple[Any, int]]] = {}
+        self._groups = {group.name: group for group in graph.groups}
         try:
             for stage in self._stages:
                 device = self._devices[stage.device]
                 if stage.device not in states:
                     state = self._own(device.state(stage.graph.groups, plan.limits))
+                    for place, layer in stage.places.items():
+                        self._places.setdefault(place, []).append((state, layer))
                     needed = weights_of(self._stages, stage.device)
                     states[stage.device] = state, self._own(device.pack(Converted(weights, needed), needed))
                 state, packed = states[stage.device]
@@ -66,6 +71,32 @@ class Runner:
             inputs = {name: live[name] for name in stage.graph.inputs() if name in live}
             live.update(executable.run(begun[stage.device], inputs, wanted).wait())
         return {name: live[name] for name in fetch}
+
+    def layers(self, group: str) -> int:
+        return len(self._groups[group].layers)
+
+    def export(self, group: str, layer: int, block: int) -> Array:
+        """The canonical rows of a block, f32 (rows, k width + v width), or the values of a slot."""
+        state, place = self._places[group, layer][0]
+        slots = self._groups[group].kind == "slots"
+        rows: Array = state.export_slot(group, place, block) if slots else state.export_block(group, place, block)
+        return rows
+
+    def restore(self, group: str, layer: int, block: int, values: Array) -> None:
+        """The other direction, on every device that has the layer.
+
+        Raises:
+            IndexError, ValueError: no such layer, or not its number of values.
+        """
+        shape = self._groups[group]
+        if not 0 <= layer < len(shape.layers):
+            raise IndexError(f"layer: got {layer}, want one of {len(shape.layers)}")
+        width = shape.layers[layer].k + shape.layers[layer].v
+        for state, place in self._places[group, layer]:
+            if shape.kind == "slots":
+                state.import_slot(group, place, block, values.reshape(width))
+            else:
+                state.import_block(group, place, block, values.reshape(shape.block_rows, width))
 
     def close(self) -> None:
         """Free everything, last made first."""

@@ -18,6 +18,7 @@ class Stage:
         device: index into the plan's devices.
         receives: values that earlier stages computed, live across the cut.
         sends: values that later stages or the caller want.
+        places: (group, layer of the whole graph) -> its layer in the device's group of that name.
         source: it runs once for each sequence, over its source text.
     """
 
@@ -25,6 +26,7 @@ class Stage:
     graph: Graph
     receives: tuple[str, ...]
     sends: tuple[str, ...]
+    places: Mapping[tuple[str, int], int]
     source: bool = False
 
 
@@ -245,7 +247,7 @@ def _stage(
         node = _moved(node, layer_index)
         segments.setdefault(segment, []).append(node)
     parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
-    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends)
+    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends, layer_index)
 
 
 def _moved(node: Node, places: Mapping[tuple[str, int], int]) -> Node:

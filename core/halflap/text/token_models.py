@@ -35,6 +35,8 @@ class PlainEncoder:
         prefixed: a space is put in front of the text (and comes off again when decoding).
         add_bos: whether a text begins with BOS, where the file does not say.
         force_bos: it does, whatever the file says.
+        later: the backend for text after a special token, where it differs.
+        strips: special tokens that swallow the space before them, and after, where the file says so.
     """
 
     backend: Tokenizer
@@ -43,6 +45,8 @@ class PlainEncoder:
     prefixed: bool = False
     add_bos: bool = False
     force_bos: bool = False
+    later: Tokenizer | None = None
+    strips: tuple[frozenset[int], frozenset[int]] | None = None
 
 
 def plain_encoder(vocabulary: Vocabulary, pretokenizers: Mapping[str, PreTokenizer] | None = None) -> PlainEncoder:
@@ -52,9 +56,17 @@ def plain_encoder(vocabulary: Vocabulary, pretokenizers: Mapping[str, PreTokeniz
         UnsupportedModelError: an unknown pre-tokenizer.
         ModelFormatError: merges, scores or normaliser that cannot be.
     """
+    if vocabulary.pre == "huggingface":
+        from halflap.text.huggingface import encoder  # with the first model that needs it
+
+        return _guarded(lambda: encoder(vocabulary))
     build = {"bpe": _bpe, "spm": _spm, "unigram": _unigram, "wordpiece": _wordpiece}[vocabulary.kind]
+    return _guarded(lambda: build(vocabulary, pretokenizers or {}))
+
+
+def _guarded(build: Callable[[], PlainEncoder]) -> PlainEncoder:
     try:
-        return build(vocabulary, pretokenizers or {})
+        return build()
     except ModelFormatError:
         raise
     except (ValueError, TypeError, OverflowError) as error:

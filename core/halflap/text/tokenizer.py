@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import attrs
+from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from halflap.errors import InvalidRequestError
 from halflap.text.pretokenizers import PreTokenizer
@@ -68,7 +69,8 @@ class Tokenizer:
         self._always = Splitter([vocabulary.tokens[i] for i in user], user)
         self._special = Splitter([vocabulary.tokens[i] for i in special], special)
         self._hidden = frozenset(vocabulary.of_type(CONTROL, UNKNOWN)) | self.eog_ids | frozenset(self._prefix)
-        self._strips_left, self._strips_right = _stripping(vocabulary, special)
+        self._strips_left, self._strips_right = encoder.strips or _stripping(vocabulary, special)
+        self._later = encoder.later or self._backend
 
     @classmethod
     def from_metadata(
@@ -89,7 +91,9 @@ class Tokenizer:
         try:
             vocabulary = Vocabulary.from_metadata(metadata)
             encoder = plain_encoder(vocabulary, pretokenizers)
-            return cls(attrs.evolve(vocabulary, merges=[]), encoder)  # the backend has its own copy of the merges
+            return cls(
+                attrs.evolve(vocabulary, merges=[], json=""), encoder
+            )  # the backend has its own copy of the merges
         finally:
             if was_enabled:
                 gc.enable()
@@ -130,15 +134,15 @@ class Tokenizer:
             if i + 1 < len(parts) and parts[i + 1] in self._strips_left:
                 part = part.rstrip(_C_SPACES)
             if part:
-                ids += self._encode_plain(part)
+                ids += self._encode_plain(part, self._later if i else self._backend)
         return ids + self._suffix if add_special else ids
 
-    def _encode_plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str, backend: HuggingFaceTokenizer) -> list[int]:
         text = self._encoder.prepare(text)
         try:
-            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
         except (TypeError, UnicodeError):
-            ids = self._backend.encode(well_formed(text), add_special_tokens=False).ids
+            ids = backend.encode(well_formed(text), add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:

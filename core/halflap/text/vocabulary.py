@@ -108,6 +108,7 @@ class Vocabulary:
         lowercase, strip_accents: WordPiece normalisation.
         charsmap: SentencePiece's precompiled normaliser, or empty.
         name: general.name.
+        json: the whole tokenizer as tokenizer.json has it, where `pre` says that it is to be used.
     """
 
     kind: str
@@ -127,6 +128,7 @@ class Vocabulary:
     charsmap: bytes = attrs.field(repr=False)
     name: str
     chat_template: str | None = attrs.field(repr=False)
+    json: str = attrs.field(default="", repr=False)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Vocabulary:
@@ -162,8 +164,9 @@ class Vocabulary:
             raise _wrong("tokenizer.ggml.scores", "nothing", "one score for each token")
         types = np.full(n, NORMAL, np.int32) if types is None else types
         tokens = _readable(tokens, types)
-        ids = _special_ids(metadata, kind, n)
-        end_ids = _mark_special(tokens, types, ids, merges)
+        whole = pre == "huggingface"
+        ids = _special_ids(metadata, kind, n, {} if whole else _DEFAULT_IDS[kind])
+        end_ids = _mark_special(tokens, types, ids, merges) | _listed_ends(metadata, n)
         lowercase = metadata_value(metadata, "tokenizer.ggml.normalizer.lowercase", bool)
         lowercase = True if lowercase is None else lowercase
         strip_accents = metadata_value(metadata, "tokenizer.ggml.normalizer.strip_accents", bool)
@@ -186,6 +189,7 @@ class Vocabulary:
             charsmap=_charsmap(metadata),
             name=metadata_value(metadata, "general.name", str) or "",
             chat_template=template,
+            json=(metadata_value(metadata, "tokenizer.huggingface.json", str) or "") if whole else "",
         )
 
     def of_type(self, *types: int) -> list[int]:
@@ -215,8 +219,14 @@ def _readable(tokens: list[str], types: npt.NDArray[np.int32]) -> list[str]:
     return fixed
 
 
-def _special_ids(metadata: Mapping[str, Any], kind: str, n: int) -> dict[str, int]:
-    ids = {name: i for name, i in _DEFAULT_IDS[kind].items() if i < n}
+def _listed_ends(metadata: Mapping[str, Any], n: int) -> frozenset[int]:
+    """Further ends of generation, which folders list."""
+    listed = _numbers(metadata, "tokenizer.ggml.eog_token_ids", None, np.int64)
+    return frozenset(i for i in listed.tolist() if 0 <= i < n) if listed is not None else frozenset()
+
+
+def _special_ids(metadata: Mapping[str, Any], kind: str, n: int, defaults: Mapping[str, int]) -> dict[str, int]:
+    ids = {name: i for name, i in defaults.items() if i < n}
     for name in ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "cls"):
         key = f"tokenizer.ggml.{name}_token_id"
         value = metadata_value(metadata, key, int)

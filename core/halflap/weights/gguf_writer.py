@@ -16,11 +16,16 @@ import numpy as np
 
 from halflap.weights.weight_type import Bytes, WeightType
 
-__all__ = ["TensorData", "chunks", "write"]
+__all__ = ["KEPT_F32", "TensorData", "chunks", "head", "write"]
 
 _NUMBERS: Final = {
     "u1": 0, "i1": 1, "u2": 2, "i2": 3, "u4": 4, "i4": 5, "f4": 6, "b1": 7, "u8": 10, "i8": 11, "f8": 12,
 }  # fmt: skip
+KEPT_F32: Final = (
+    "_norm.weight", "ffn_gate_inp.weight", "conv1d.weight", "shortconv.conv.weight", "ssm_a", "ssm_d", ".bias",
+    "position_embd.weight", "token_types.weight",
+)  # fmt: skip
+"""How the names of tensors end that GGUF files keep in F32 whatever their shape; vectors are kept so too."""
 _STRING: Final = 8
 _ARRAY: Final = 9
 
@@ -73,20 +78,34 @@ def chunks(
     metadata: Mapping[str, object], tensors: Mapping[str, TensorData | np.ndarray[Any, Any]]
 ) -> Iterator[bytes | memoryview]:
     """The bytes of the file, in order; arguments as for `write`."""
-    alignment = int(str(metadata.get("general.alignment", 32)))
     described = {name: t if isinstance(t, TensorData) else TensorData.of(t) for name, t in tensors.items()}
-    head = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(described), len(metadata)))
-    for key, value in metadata.items():
-        head += _string(key) + _typed(value, key)
-    offset = 0
-    for name, tensor in described.items():
-        shape = tensor.shape[::-1]
-        head += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, tensor.type, offset)
-        offset += _padded(len(tensor.data), alignment)
-    yield bytes(head.ljust(_padded(len(head), alignment), b"\0"))
+    yield head(metadata, {name: (t.type, t.shape, len(t.data)) for name, t in described.items()})
+    alignment = _alignment(metadata)
     for tensor in described.values():
         yield tensor.data if isinstance(tensor.data, bytes) else tensor.data.data
         yield bytes(_padded(len(tensor.data), alignment) - len(tensor.data))
+
+
+def head(metadata: Mapping[str, object], tensors: Mapping[str, tuple[int, tuple[int, ...], int]]) -> bytes:
+    """All that stands before the tensors' data, which follows in this order, each padded to the alignment.
+
+    Args:
+        tensors: name -> GGUF type number, row-major shape, bytes.
+    """
+    alignment = _alignment(metadata)
+    made = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata)))
+    for key, value in metadata.items():
+        made += _string(key) + _typed(value, key)
+    offset = 0
+    for name, (kind, row_major, nbytes) in tensors.items():
+        shape = row_major[::-1]
+        made += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+        offset += _padded(nbytes, alignment)
+    return bytes(made.ljust(_padded(len(made), alignment), b"\0"))
+
+
+def _alignment(metadata: Mapping[str, object]) -> int:
+    return int(str(metadata.get("general.alignment", 32)))
 
 
 def _padded(n: int, alignment: int) -> int:

@@ -216,7 +216,7 @@ def _unreferenced_bytes(file: ModelFile) -> Iterator[str]:
     """Bytes in the data that belong to no tensor, beyond what padding explains."""
     alignment = file.metadata.get("general.alignment", 32)
     by_region: dict[int, list[TensorInfo]] = {}
-    for info in file.tensors.values():
+    for info in () if file.made else file.tensors.values():  # what is made has its bytes somewhere in the files
         by_region.setdefault(info.region, []).append(info)
     for region, infos in by_region.items():
         infos.sort(key=lambda info: info.offset)

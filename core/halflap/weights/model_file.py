@@ -7,7 +7,7 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -120,6 +120,7 @@ class TensorInfo:
         region: index into `ModelFile.regions`.
         offset: of its first byte in that region.
         nbytes: its size; for a type without a known layout, the bytes up to the next tensor.
+        note: how it is made of what the files hold; "" where it lies in its region as it is (else `region` is -1).
     """
 
     name: str
@@ -128,6 +129,7 @@ class TensorInfo:
     region: int
     offset: int
     nbytes: int
+    note: str = ""
 
     @property
     def n_elements(self) -> int:
@@ -148,6 +150,7 @@ class ModelFile:
         tensors: name -> TensorInfo, in file order.
         regions: one per file of a split model.
         types: name -> WeightType of the types that can be decoded.
+        made: name -> what makes the bytes of a tensor that lies in no region, anew at each call.
     """
 
     path: Path
@@ -155,6 +158,7 @@ class ModelFile:
     tensors: Mapping[str, TensorInfo]
     regions: tuple[Region, ...]
     types: Mapping[str, WeightType] = attrs.field(repr=False)
+    made: Mapping[str, Callable[[], Bytes]] = attrs.field(factory=dict, repr=False)
 
     @property
     def architecture(self) -> str:
@@ -217,7 +221,7 @@ class ModelFile:
         return kind
 
     def tensor_bytes(self, name: str) -> Bytes:
-        """The stored bytes of tensor `name`: a u8 (nbytes,) view of the region, not a copy.
+        """The bytes of tensor `name`: a u8 (nbytes,) view of the region, or a new array where it has to be made.
 
         Raises:
             ModelFormatError: there is no such tensor.
@@ -226,6 +230,8 @@ class ModelFile:
         """
         info = self._info(name)
         self.weight_type(name)
+        if info.name in self.made:
+            return self.made[info.name]()
         return self.regions[info.region].array[info.offset : info.offset + info.nbytes]
 
     def dequantize(self, name: str) -> Floats:

@@ -19,6 +19,7 @@ def arguments_of(name: str, file: Path) -> tuple[str, ...]:
         "run": ("hello", "-m", str(file), *ON, "-n", "4"),
         "chat": (str(file), *ON, "-n", "4"),
         "inspect": (str(file),),
+        "convert": (str(file), "--output", str(file.with_suffix(".out")), "--force"),
         "plan": (str(file), *ON),
         "devices": (),
         "plugins": (),

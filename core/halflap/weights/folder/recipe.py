@@ -1,0 +1,126 @@
+"""How a tensor of a model is made of those that a folder stores: in place where that can be, else when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from halflap.weights.folder.safetensors import Stored
+from halflap.weights.folder.settings import Settings
+from halflap.weights.model_file import Region
+from halflap.weights.weight_type import Bytes, Floats, WeightType
+
+__all__ = ["Array", "Constant", "Recipe", "Rule", "Shape"]
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+ARRAYS: Final = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16, "U8": np.uint8}
+"""Type of stored elements -> what `arrange` is given: F16 and BF16 as their bits."""
+
+
+@attrs.frozen
+class Rule:
+    """What becomes of a stored tensor.
+
+    Attributes:
+        target: name of the tensor it becomes; N stands for the layer.
+        note: what is done to it, in a few words for `inspect`.
+        arrange: (array, settings) -> array with elements moved, not changed. It is also run on an array without memory
+            to learn the shape, so it is made of reshapes, slices and transpositions; else `shape` says it.
+        values: (float32 array, settings) -> float32 array of the same shape, after `arrange`.
+        shape: (stored shape, settings) -> shape, where `arrange` concatenates.
+        beside: name of a second stored tensor that `arrange` reads too, between array and settings.
+        type: weight type of the result, where it is not that of the elements.
+    """
+
+    target: str
+    note: str = ""
+    arrange: Callable[..., Array] | None = None
+    values: Callable[[Floats, Settings], Floats] | None = None
+    shape: Callable[[Shape, Settings], Shape] | None = None
+    beside: str = ""
+    type: str = ""
+
+    def result_shape(self, stored: Stored, settings: Settings) -> Shape:
+        """ValueError where the stored shape is not what the rule can take."""
+        if self.shape is not None:
+            return self.shape(stored.shape, settings)
+        if self.arrange is None:
+            return stored.shape
+        blank = np.broadcast_to(np.zeros((), np.uint8), stored.shape)
+        return tuple(int(n) for n in self.arrange(blank, settings).shape)
+
+
+@attrs.frozen(eq=False)
+class Recipe:
+    """A tensor to be made from stored ones.
+
+    Attributes:
+        shape: of the result.
+        type: weight type of the result.
+        note: what is done, in a few words.
+        sources: the stored tensors, one for each expert where they are stacked.
+        beside: a second one for each source, if the rule reads two.
+    """
+
+    shape: Shape
+    type: str
+    note: str
+    rule: Rule
+    settings: Settings
+    sources: Sequence[Stored] = ()
+    beside: Sequence[Stored] = ()
+    stacked: bool = False
+
+    def make(self, regions: Sequence[Region], types: dict[str, WeightType]) -> Bytes:
+        """The bytes of the result: u8 (nbytes,). Beyond the result itself it takes memory for one source only."""
+        kind = types[self.type]
+        n = int(np.prod(self.shape, dtype=np.int64))
+        made = np.empty(n // kind.block * kind.nbytes, np.uint8)
+        parts = made.reshape(len(self.sources), -1) if self.stacked else made[None]
+        for i, source in enumerate(self.sources):
+            given = [_elements(source, regions)]
+            if self.beside:
+                given.append(_elements(self.beside[i], regions))
+            array = self.rule.arrange(*given, self.settings) if self.rule.arrange else given[0]
+            if not self.rule.type and (self.rule.values is not None or self.type != source.dtype):
+                values = types[source.dtype].dequantize(_flat(array).reshape(-1, types[source.dtype].nbytes))
+                if self.rule.values is not None:
+                    values = self.rule.values(values.reshape(array.shape), self.settings).reshape(values.shape)
+                parts[i] = kind.quantize(values).reshape(-1)
+            else:
+                parts[i] = _flat(array)
+        return made
+
+
+def _elements(source: Stored, regions: Sequence[Region]) -> Array:
+    raw = regions[source.region].array[source.offset : source.offset + source.nbytes]
+    kind = np.dtype(ARRAYS[source.dtype])
+    if raw.ctypes.data % kind.itemsize:
+        raw = raw.copy()
+    return raw.view(kind).reshape(source.shape)
+
+
+def _flat(array: Array) -> Bytes:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+@attrs.frozen(eq=False)
+class Constant:
+    """A tensor that config.json describes and no shard stores: rotary factors."""
+
+    values: tuple[float, ...]
+    type: str = "F32"
+    note: str = "from config.json"
+
+    @property
+    def shape(self) -> Shape:
+        return (len(self.values),)
+
+    def make(self, regions: Sequence[Region], types: dict[str, WeightType]) -> Bytes:
+        return np.array(self.values, np.float32).view(np.uint8)
