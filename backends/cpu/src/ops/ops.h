@@ -85,6 +85,9 @@ struct AttentionSpec {
   float scale = 1, softcap = 0;
 };
 void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
+// The same over `count` rows that each token chose; latent, one KV head.
+void add_chosen_attention(const AttentionSpec &spec, int chosen, int64_t count, Plan *plan);
+int64_t read_chosen(Reader &in, int input);  // how many; 0: the input is absent
 
 // y[t][p] = matrix p times the leading elements of x[t][p]; what follows them is copied behind the products.
 struct PartsSpec {
