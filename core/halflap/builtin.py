@@ -13,6 +13,7 @@ ARCHITECTURES = (
     "afmoe",
     "arcee",
     "bert",
+    "bloom",
     "cohere2",
     "deepseek2",
     "deepseek4",
@@ -74,6 +75,8 @@ BY_OTHER_NAMES = {
     "minimax-m2": "minimax_m2",
     "mistral4": "deepseek2",
     "modern-bert": "modern_bert",
+    "nemotron_h": "nemotron_h",
+    "nemotron_h_moe": "nemotron_h",
     "nomic-bert": "nomic_bert",
 }
 """Names in files -> module, where they differ."""

@@ -81,6 +81,7 @@ struct AttentionSpec {
   bool spans = false;  // tokens see all of their span
   bool cross = false;  // tokens see all rows there are
   DistanceBias bias;
+  std::vector<float> slopes;
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };

@@ -146,6 +146,8 @@ def _attention() -> Iterator[Case]:
         for window in (0, 7):
             yield attend(f"bias-{len(buckets)}-window-{window}", 6, 2, 20, 33, chunks=((33, 2), (1, 17), (40, 1)),
                          window=window, buckets=buckets)  # fmt: skip
+    yield attend("slopes", 6, 2, 20, 33, chunks=((33, 2), (1, 17), (40, 1)), slopes=tuple(0.3 / 2**i for i in range(6)))
+    yield attend("long-slopes", 2, 2, 16, 16, chunks=(*[(60, 1)] * 5, (1, 3)), slopes=(0.01, 0.002), sinks=True)
     yield attend("scale-0.3", 2, 1, 16, 16, chunks=((17,),), scale=0.3)
 
 
