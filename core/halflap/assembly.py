@@ -134,6 +134,7 @@ def load(
             graph.whole,
             plugins.get("policies", policy)(),
             make_drafter,
+            graph.source_groups(),
         )
     except BaseException:
         for device in opened:

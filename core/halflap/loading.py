@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # loaded with the first projector
     from halflap.projectors.loading import Projection
 
 HEADER = 16
+SAMPLED = 4096
+"""Blocks of a tensor by which its magnitude is judged."""
 SAMPLE = 256
 """Bytes at both ends of a tensor that tell it from another."""
 READ_AHEAD = 32 << 20
@@ -53,6 +55,7 @@ class ModelInfo:
         sampling: options that the file recommends.
         pooling: how `embed` makes one row of many, if the file says so.
         outputs: what it computes of a token: "logits", "hidden", "scores" (a classifier's, one per label).
+        start: the token that answers begin with in a model whose encoder reads the prompt; None: it has no encoder.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ModelInfo:
     sampling: Mapping[str, Any]
     pooling: str | None
     outputs: tuple[str, ...]
+    start: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -163,7 +167,13 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
         ModelFormatError: metadata or tensors that do not make a model.
     """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    architecture = architectures.load(file.architecture, file.metadata, tensors, changes)
+
+    def magnitude(name: str) -> float:
+        kind, size = file.weight_type(name), file.tensor_bytes(name)
+        values = kind.dequantize(size[: SAMPLED * kind.nbytes].reshape(-1, kind.nbytes))
+        return float((values.astype("float64") ** 2).mean() ** 0.5)
+
+    architecture = architectures.load(file.architecture, file.metadata, tensors, changes, magnitude)
     for name in architecture.graph.weights():
         file.weight_type(name)
     return architecture
@@ -259,6 +269,7 @@ def model_info(file: ModelFile, architecture: Architecture, changes: Changes = N
         sampling=sampling,
         pooling=architecture.pooling,
         outputs=architecture.graph.outputs,
+        start=architecture.start,
     )
 
 

@@ -87,6 +87,9 @@ class Model:
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
         ids, images, parser = self._prompt(request)
+        source: list[int] = []
+        if self.info.start is not None:  # an encoder reads the prompt
+            source, ids = self._checked_ids(ids), [self.info.start]
         overflow = self._overflow(options, images)
         if overflow is not None and len(ids) >= self.plan.ctx:
             ids = shortened(ids, self.plan.ctx // 2, overflow)
@@ -110,6 +113,7 @@ class Model:
             reuse=options.get("cache", True),
             priority=options.get("priority", 0),
             user=options.get("user", ""),
+            source=source,
         )
         self._engine.submit(work)
         engine = self._engine
@@ -123,7 +127,10 @@ class Model:
         tools: Sequence[Mapping[str, Any]] = (),
         **options: Unpack[Options],
     ) -> Stream:
-        """Start a request: text, token ids, or a chat as a list of messages."""
+        """Start a request: text, token ids, or a chat as a list of messages.
+
+        A model with an encoder has it read all of that; the answer is the decoder's.
+        """
         return self.submit(self._request(prompt, tools, options))
 
     def streams(
@@ -167,21 +174,32 @@ class Model:
         return self.tokenizer.decode(ids)
 
     def logits(
-        self, ids: Sequence[int], /, *, rows: slice | Sequence[int] = slice(None), images: Sequence[bytes] = ()
+        self,
+        ids: Sequence[int],
+        /,
+        *,
+        rows: slice | Sequence[int] = slice(None),
+        images: Sequence[bytes] = (),
+        encoder_ids: Sequence[int] = (),
     ) -> npt.NDArray[np.float32]:
         """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
 
         Args:
             images: encoded images, one for each -1 among the ids, which becomes as many positions as it has rows.
+            encoder_ids: the text that the encoder reads, of a model that has one; `ids` are then the decoder's.
 
         Raises:
             ContextOverflowError: more ids than the context holds.
-            InvalidRequestError: a model without logits.
+            InvalidRequestError: a model without logits; ids for an encoder that is not there, or none for one that is.
         """
         self._check_computes("logits")
         ids, given = self._given(ids, images)
         wanted = list(range(len(ids)))[rows] if isinstance(rows, slice) else sorted(rows)
-        return self._score(ids, "logits", wanted, given).result()
+        if (self.info.start is None) != (not len(encoder_ids)):
+            want = "none, for the model has no encoder" if self.info.start is None else "those of the encoder's text"
+            raise InvalidRequestError("encoder_ids", got=f"{len(encoder_ids)}", want=want, field="encoder_ids")
+        source = self._checked_ids(encoder_ids) if self.info.start is not None else ()
+        return self._score(ids, "logits", wanted, given, source).result()
 
     def embed(
         self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
@@ -227,10 +245,13 @@ class Model:
             Tokens that the file covers: whole blocks of the prompt.
 
         Raises:
-            InvalidRequestError: the prompt is shorter than a block, or the file cannot be written.
+            InvalidRequestError: the prompt is shorter than a block, an encoder reads it, or the file cannot be written.
             ContextOverflowError: the prompt is longer than the context.
         """
         self._check_computes("logits")
+        if self.info.start is not None:
+            got = "a model whose encoder reads it"
+            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
         ids, images, _ = self._prompt(self._request(prompt, (), {}))
         self._score(ids, "logits", [], images).result()
         key = Scoring(ids, "logits", [], lambda rows: None, images)
@@ -391,7 +412,12 @@ class Model:
         return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
 
     def _score(
-        self, ids: list[int], output: str, rows: list[int], images: Images = NO_IMAGES
+        self,
+        ids: list[int],
+        output: str,
+        rows: list[int],
+        images: Images = NO_IMAGES,
+        source: Sequence[int] = (),
     ) -> Future[npt.NDArray[np.float32]]:
         self._check_open()
         if len(ids) > self.plan.ctx:
@@ -410,7 +436,7 @@ class Model:
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, output, rows, done, images))
+        self._engine.submit(Scoring(ids, output, rows, done, images, source))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:

@@ -6,8 +6,10 @@ import copy
 import sys
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import accumulate
 from typing import Any
 
 from halflap.engine.blocks import BlockManager
@@ -16,7 +18,7 @@ from halflap.engine.policy import FirstCome, Policy
 from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
 from halflap.engine.speculation import Drafter, Speculator
-from halflap.engine.steps import build_step
+from halflap.engine.steps import build_source_step, build_step
 from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
@@ -57,6 +59,7 @@ class Engine:
     Args:
         make_runner: called on the engine's thread, which then owns the devices.
         whole: the graph takes whole sequences only (Graph.whole).
+        source_groups: groups that an encoder fills for each sequence before its first step (Graph.source_groups).
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class Engine:
         whole: bool = False,
         policy: Policy | None = None,
         make_drafter: Callable[[], Drafter] | None = None,
+        source_groups: frozenset[str] = frozenset(),
     ) -> None:
-        self._blocks = BlockManager(groups, limits)
+        self._blocks = BlockManager(groups, limits, source_groups)
         self._scheduler = Scheduler(limits, self._blocks, policy or FirstCome(), whole)
         self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
@@ -104,13 +108,15 @@ class Engine:
             BusyError: the queue is full.
             ModelClosedError: the engine is closed.
         """
-        if self._longest is not None and work.n_prompt > self._longest:
+        most = min(self._limits.tokens, self._limits.context) if self._longest is None else self._longest
+        asked = len(work.source) if self._longest is None else work.n_prompt
+        if asked > most:
             raise ContextOverflowError(
                 "prompt",
-                got=f"{work.n_prompt} tokens",
-                want=f"at most the {self._longest} of one step, which an encoder needs to see a text whole",
-                n_prompt=work.n_prompt,
-                n_ctx=self._longest,
+                got=f"{asked} tokens",
+                want=f"at most the {most} of one step, which an encoder needs to see a text whole",
+                n_prompt=asked,
+                n_ctx=most,
             )
         with self._wake:
             if self._closing:
@@ -201,7 +207,8 @@ class Engine:
             while self._next(runner):
                 self._speculate()
                 chunks = self._scheduler.schedule()
-                if chunks:
+                self._encode(runner, [c.sequence for c in chunks if c.sequence.source and not c.sequence.encoded])
+                if chunks := [chunk for chunk in chunks if not chunk.sequence.finished]:
                     self._step(runner, chunks)
                 self._scheduler.retire()
         except BaseException as error:
@@ -263,6 +270,23 @@ class Engine:
             log.exception("drafter_failed")
             self._speculator.close()
             self._speculator = None
+
+    def _encode(self, runner: Runner, works: list[Work]) -> None:
+        """Have an encoder read source texts, as many in a step as fit."""
+        while works:
+            tokens = list(accumulate(len(work.source) for work in works))
+            batch = works[: max(1, bisect_right(tokens, self._limits.tokens))]
+            works = works[len(batch) :]
+            try:
+                runner.run(build_source_step(batch), (), source=True)
+            except Exception as error:
+                log.error("step_failed", error=str(error))
+                for work in batch:
+                    work.fail(copy.copy(error))
+                continue
+            self._steps += 1
+            for work in batch:
+                work.encoded = True
 
     def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
         outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)

@@ -182,11 +182,11 @@ class Scheduler:
             if self._soon(work, keys, len(path)):
                 continue
             found, missing = self._blocks.tree.resume(path, work.may_start)
-            if self.running and not self._blocks.room(len(work.ids), found, spare=len(self.running)):
+            if self.running and not self._blocks.room(len(work.ids), found, len(self.running), len(work.source)):
                 return
-            blocks = self._blocks.admit(work.salt, found)
+            blocks = self._blocks.admit(work.salt, found, len(work.source))
             if blocks is None and not self.running:  # the one slot there is held what it would have begun with
-                found, blocks = [], self._blocks.admit(work.salt)
+                found, blocks = [], self._blocks.admit(work.salt, (), len(work.source))
             if blocks is None:
                 return
             if missing is not None:
