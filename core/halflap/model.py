@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from halflap.engine import saved
 from halflap.engine.blocks import BlockManager
-from halflap.engine.engine import Engine, closed
+from halflap.engine.engine import QUEUE, Engine, closed
 from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.metrics import Metrics
@@ -24,7 +25,7 @@ from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
 from halflap.engine.scoring import Scoring
-from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
+from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan
@@ -108,6 +109,7 @@ class Model:
             images,
             overflow=overflow,
             model=self.info.name,
+            marks=self._marks(request, ids),
             reuse=options.get("cache", True),
             priority=options.get("priority", 0),
             user=options.get("user", ""),
@@ -130,6 +132,22 @@ class Model:
         A model with an encoder has it read all of that; the answer is the decoder's.
         """
         return self.submit(self._request(prompt, tools, options))
+
+    def streams(
+        self,
+        prompt: str | Sequence[int] | Messages,
+        count: int,
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **options: Unpack[Options],
+    ) -> list[Stream]:
+        """Several answers to one prompt, which is read once; answer i draws with `seed` + i."""
+        if not 1 <= count <= QUEUE:
+            raise InvalidRequestError("count", got=count, want=f"1 to {QUEUE} answers", field="n")
+        seed = options.pop("seed", None)
+        seeds = [None if seed is None else (seed + i) % (1 << 64) for i in range(count)]
+        return [self.submit(self._request(prompt, tools, {**options, "seed": each})) for each in seeds]
 
     def generate(
         self, prompt: str | Sequence[int], /, *, images: Sequence[bytes] = (), **options: Unpack[Options]
@@ -321,13 +339,10 @@ class Model:
         return self._eyes
 
     def _render(self, request: Request) -> tuple[list[int], Images, Any]:
-        variables = dict(request.options.get("chat_template_kwargs", {}))
-        if "enable_thinking" in request.options:
-            variables["enable_thinking"] = request.options["enable_thinking"]
         assert request.messages is not None
         messages, found = taken_out(request.messages, self._media_path)
         seen = self._seeing().see(found) if found else []
-        pieces = self._format.render(messages, request.tools, **variables)
+        pieces = self._format.render(messages, request.tools, **_variables(request))
         prompt = "".join(piece.text for piece in pieces)
         bos = self.tokenizer.token_text(self.tokenizer.bos_id)
         add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
@@ -335,6 +350,20 @@ class Model:
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
         return ids, images, self._format.parser(request.tools, prompt)
+
+    def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
+        """Where a chat's system message ends: other chats begin with the same."""
+        if not (self._engine.forgetful and request.messages and len(request.messages) > 1):
+            return ()
+        if request.messages[0]["role"] not in ("system", "developer"):
+            return ()
+        try:
+            variables = {**_variables(request), "add_generation_prompt": False}
+            pieces = self._format.render(request.messages[:1], request.tools, **variables)
+        except TemplateError:  # one that wants a question
+            return ()
+        alone = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces])
+        return (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, ids, strict=False))),)
 
     def _chain(self, options: Mapping[str, Any]) -> chain.SamplerChain:
         options = dict(options)
@@ -439,6 +468,14 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
+
+
+def _variables(request: Request) -> dict[str, Any]:
+    """What the request tells the chat template beside messages and tools."""
+    variables = dict(request.options.get("chat_template_kwargs", {}))
+    if "enable_thinking" in request.options:
+        variables["enable_thinking"] = request.options["enable_thinking"]
+    return variables
 
 
 def _close(engine: Engine, release: Any, pid: int) -> None:

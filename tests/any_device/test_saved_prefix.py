@@ -11,7 +11,7 @@ import pytest
 
 import halflap
 from halflap.errors import DeviceMemoryError, HalflapError, InvalidRequestError, ModelFormatError, ModelNotFoundError
-from tests.any_device.conftest import row_invariant_devices
+from tests.any_device.conftest import drained, row_invariant_devices
 
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 6, "ignore_eos": True, "logprobs": 0}
 PROMPT = [(i * i * 7 + i * 13) % 290 + 5 for i in range(150)]
@@ -34,9 +34,7 @@ def test_a_later_process_resumes_behind_it(case: str, shared: Path, device_name:
             if devices == [device_name] and device_name in row_invariant_devices():
                 assert done.tokens == wanted.tokens
             assert [t.id for t in done.tokens] == [t.id for t in wanted.tokens]
-            model.logits([1])
-            assert not any(model.metrics.blocks_used.values())
-            assert not any(model.metrics.slots_used.values())
+            assert drained(model)
 
 
 def test_another_model_another_kv_type_and_too_small_a_pool_are_refused(shared: Path, tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_another_model_another_kv_type_and_too_small_a_pool_are_refused(shared: 
     with halflap.load(folder / "qwen3-base.gguf", devices=["cpu"], ctx=96, kv_bytes=40_000) as model:
         with pytest.raises(DeviceMemoryError, match="no room"):
             model.load_prefix(file)
-        assert not any(model.metrics.blocks_used.values())
+        assert drained(model)
         assert model.generate([5, 6], **GREEDY).usage.completion_tokens == 6
 
 
@@ -86,5 +84,5 @@ def test_damaged_files_are_refused_and_leave_nothing(shared: Path, tmp_path: Pat
                 pass
             except HalflapError as error:
                 raise AssertionError(f"case {case}") from error
-        assert not any(model.metrics.blocks_used.values())
+        assert drained(model)
         assert model.load_prefix(file) == 128

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random-weight files of the shapes that are no plain decoders: windows, the delta rule, latent attention, state spaces.
+"""Random-weight files of shapes that are no plain decoders: windows, the delta rule, latent attention, state spaces.
 
     python tests/bench/hybrid_models.py SHAPE TYPE OUT.gguf [--layers N]       e.g. gemma3-1b Q4_K_M g.gguf
 
@@ -53,7 +53,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Name -> `general.architecture` and the keys below it."""
 OPTIONAL = ("ssm_conv1d.bias?", "ssm_norm.weight?")
-"""How the names of optional tensors end that these files have; the embedding is the head too, where the peer lets it."""
+"""How the names of optional tensors end that these files have; the embedding is the head too where the peer lets it."""
 WITH_HEAD = ("deepseek2",)
 
 

@@ -95,6 +95,11 @@ class Engine:
             _SwitchInterval.leave()
             raise self._failure[0]
 
+    @property
+    def forgetful(self) -> bool:
+        """Some state is kept at marked places only: windows, recurrent state."""
+        return bool(self._blocks.slot_groups) or any(group.window for group in self._blocks.groups)
+
     def submit(self, work: Work) -> None:
         """Queue work; returns at once.
 
@@ -295,8 +300,10 @@ class Engine:
                 chunk.sequence.fail(copy.copy(error))  # each carries its own request's `partial`
             return
         self._steps += 1
+        spent = time.perf_counter() - began
+        self._scheduler.pace.measured(sum(c.stop - c.start for c in chunks if c.stop - c.start > 1), spent)
         if self._speculator is not None and all(chunk.stop - chunk.start == 1 for chunk in chunks):
-            self._speculator.measured(step.n_tokens, time.perf_counter() - began)
+            self._speculator.measured(step.n_tokens, spent)
         row, advanced = 0, []
         for chunk in chunks:
             work, end = chunk.sequence, row + len(chunk.wanted)
