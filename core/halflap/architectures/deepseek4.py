@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from halflap.architectures import rotary
+from halflap.architectures.compressor import Compressor, turning
 from halflap.architectures.keys import Keys, Shape
 from halflap.graph.builder import GraphBuilder
 from halflap.graph.ir import Graph, Value
@@ -36,11 +37,9 @@ class Config:
     output_groups: int
     output_rank: int
     window: int
-    rates: tuple[int, ...]
-    overlaps: tuple[bool, ...]
-    indexed: tuple[bool, ...]
+    compressors: tuple[Compressor | None, ...]
+    indexers: tuple[Compressor | None, ...]
     index_heads: int
-    index_dim: int
     index_count: int
     eps: float
     rope: rotary.Rotary
@@ -62,8 +61,15 @@ class Config:
         else:
             far_rope = rotary.plain(rotated, far_base)
         rates = keys.integers("attention.compress_ratios", layers, most=1 << 16)
-        indexed = tuple(f"blk.{i}.indexer.attn_q_b.weight" in keys.tensors for i in range(layers))
-        overlaps = (rate and keys.rows(f"blk.{i}.attn_compressor_kv.weight") > head_dim for i, rate in enumerate(rates))
+        index_dim = keys.integer("attention.indexer.key_length", rotated, least=rotated)
+        compressors: list[Compressor | None] = [None] * layers
+        indexers: list[Compressor | None] = [None] * layers
+        for i, rate in enumerate(rates):  # 0: no far rows; which of them overlap and are chosen, the tensors show
+            if rate:
+                overlap = keys.rows(f"blk.{i}.attn_compressor_kv.weight") > head_dim
+                compressors[i] = Compressor(rate, head_dim, overlap)
+                if f"blk.{i}.indexer.attn_q_b.weight" in keys.tensors:
+                    indexers[i] = Compressor(rate, index_dim, overlap)
         return cls(
             layers=layers,
             width=keys.integer("embedding_length", least=1),
@@ -86,11 +92,9 @@ class Config:
             output_groups=keys.integer("attention.output_group_count", 1, least=1),
             output_rank=keys.integer("attention.output_lora_rank", least=1),
             window=keys.integer("attention.sliding_window", least=1),
-            rates=rates,
-            overlaps=tuple(map(bool, overlaps)),
-            indexed=tuple(bool(rate and found) for rate, found in zip(rates, indexed, strict=True)),
+            compressors=tuple(compressors),
+            indexers=tuple(indexers),
             index_heads=keys.integer("attention.indexer.head_count", 0),
-            index_dim=keys.integer("attention.indexer.key_length", rotated, least=rotated),
             index_count=keys.integer("attention.indexer.top_k", 0),
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             rope=rotary.plain(rotated, keys.positive("rope.freq_base", 10000.0)),
@@ -119,11 +123,11 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_sinks.weight", (c.heads,)
         yield b + "attn_output_a.weight", (c.output_groups * c.output_rank, c.heads * c.head_dim // c.output_groups)
         yield b + "attn_output_b.weight", (c.width, c.output_groups * c.output_rank)
-        if c.rates[i]:
-            yield from _compressor_tensors(c, i, b + "attn_compressor", c.head_dim)
-        if c.indexed[i]:
-            yield from _compressor_tensors(c, i, b + "indexer_compressor", c.index_dim)
-            yield b + "indexer.attn_q_b.weight", (c.index_heads * c.index_dim, c.q_rank)
+        if (compressor := c.compressors[i]) is not None:
+            yield from compressor.weights(b + "attn_compressor", c.width)
+        if (indexer := c.indexers[i]) is not None:
+            yield from indexer.weights(b + "indexer_compressor", c.width)
+            yield b + "indexer.attn_q_b.weight", (c.index_heads * indexer.dim, c.q_rank)
             yield b + "indexer.proj.weight", (c.index_heads, c.width)
         yield b + "ffn_norm.weight", (c.width,)
         yield b + "ffn_gate_inp.weight", (c.experts, c.width)
@@ -144,14 +148,6 @@ def _stream_tensors(prefix: str, scales: int, mixes: int, width: int) -> Iterato
     yield prefix + "_fn.weight", (mixes, width)
     yield prefix + "_scale.weight", (scales,)
     yield prefix + "_base.weight", (mixes,)
-
-
-def _compressor_tensors(c: Config, i: int, prefix: str, dim: int) -> Iterator[tuple[str, Shape]]:
-    wide = dim * (2 if c.overlaps[i] else 1)
-    yield prefix + "_kv.weight", (wide, c.width)
-    yield prefix + "_gate.weight", (wide, c.width)
-    yield prefix + "_ape.weight", (c.rates[i], wide)
-    yield prefix + "_norm.weight", (dim,)
 
 
 def build(c: Config, g: GraphBuilder) -> Graph:
@@ -206,49 +202,30 @@ def _stream_weights(c: Config, g: GraphBuilder, x: Value, prefix: str) -> Any:
 
 
 def _attention(c: Config, g: GraphBuilder, i: int, h: Value) -> Value:
-    b, rate = f"blk.{i}.", c.rates[i]
-    rope = c.far_rope if rate else c.rope
-    turn = _turning(rope.frequencies, c.head_dim)
+    b, compressor, indexer = f"blk.{i}.", c.compressors[i], c.indexers[i]
+    frequencies = (c.rope if compressor is None else c.far_rope).frequencies
     low = g.rms_norm(g.linear(h, g.weight(b + "attn_q_a.weight")), g.weight(b + "attn_q_a_norm.weight"), eps=c.eps)
     q = g.rms_norm(g.linear(low, g.weight(b + "attn_q_b.weight")), None, eps=c.eps, groups=c.heads)
     row = g.rms_norm(g.linear(h, g.weight(b + "attn_kv.weight")), g.weight(b + "attn_kv_a_norm.weight"), eps=c.eps)
+    turn = turning(frequencies, c.head_dim)
     q, row, far, chosen = g.rope(q, **turn), g.rope(row, **turn), None, None
-    given = {"heads": c.heads, "scale": c.head_dim**-0.5, **g.state_layer("kv", 0, c.head_dim, c.window)}
-    given["window"] = c.window
-    if rate:
-        far = _compressed(c, g, i, h, b + "attn_compressor", c.head_dim)
-        if c.indexed[i]:
-            asked = g.rope(
-                g.linear(low, g.weight(b + "indexer.attn_q_b.weight")), **_turning(rope.frequencies, c.index_dim)
-            )
+    given = {"heads": c.heads, "scale": c.head_dim**-0.5, "window": c.window}
+    given |= g.state_layer("kv", 0, c.head_dim, c.window)
+    if compressor is not None:
+        rate, group = compressor.rate, f"kv.{compressor.rate}"
+        far = compressor.build(g, b + "attn_compressor", h, c.eps, frequencies)
+        if indexer is not None:
+            asked = g.linear(low, g.weight(b + "indexer.attn_q_b.weight"))
             chosen = g.select_rows(
-                asked, g.linear(h, g.weight(b + "indexer.proj.weight")),
-                _compressed(c, g, i, h, b + "indexer_compressor", c.index_dim), heads=c.index_heads, rate=rate,
-                count=c.index_count, **g.state_layer(f"kv.{rate}", c.index_dim, 0, rate=rate),
+                g.rope(asked, **turning(frequencies, indexer.dim)), g.linear(h, g.weight(b + "indexer.proj.weight")),
+                indexer.build(g, b + "indexer_compressor", h, c.eps, frequencies), heads=c.index_heads, rate=rate,
+                count=c.index_count, **g.state_layer(group, indexer.dim, 0, rate=rate),
             )  # fmt: skip
-        state = g.state_layer(f"kv.{rate}", 0, c.head_dim, rate=rate)
+        state = g.state_layer(group, 0, c.head_dim, rate=rate)
         given |= {"rate": rate, "far_group": state["group"], "far_layer": state["layer"]}
     h = g.compressed_attention(q, row, far, chosen, g.weight(b + "attn_sinks.weight"), **given)
     # Values are rows after rope: turning the result back leaves distances.
-    h = g.rope(h, **_turning(tuple(-f for f in rope.frequencies), c.head_dim))
+    h = g.rope(h, **turning(tuple(-f for f in frequencies), c.head_dim))
     h = g.grouped_linear(h, g.weight(b + "attn_output_a.weight"), groups=c.output_groups)
     result: Value = g.linear(h, g.weight(b + "attn_output_b.weight"))
     return result
-
-
-def _compressed(c: Config, g: GraphBuilder, i: int, h: Value, prefix: str, dim: int) -> Value:
-    """Rows of windows, each turned by the position of its window's first token."""
-    rate, sets = c.rates[i], 2 if c.overlaps[i] else 1
-    row = g.compress(
-        g.linear(h, g.weight(prefix + "_kv.weight")), g.linear(h, g.weight(prefix + "_gate.weight")),
-        g.weight(prefix + "_ape.weight"), rate=rate, overlap=sets == 2, **g.slot_layer("windows", 3 * sets * dim),
-    )  # fmt: skip
-    row = g.rms_norm(row, g.weight(prefix + "_norm.weight"), eps=c.eps)
-    turned: Value = g.rope(row, every=rate, **_turning(c.far_rope.frequencies, dim))
-    return turned
-
-
-def _turning(frequencies: tuple[float, ...], dim: int) -> dict[str, Any]:
-    """The last elements of each head turn."""
-    offset = dim - 2 * len(frequencies)
-    return {"head_dim": dim, "offset": offset, "layout": "interleaved", "frequencies": frequencies}
