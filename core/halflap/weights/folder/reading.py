@@ -345,11 +345,12 @@ def _recipe(
     for source in sources:
         if source.dtype != first.dtype or source.shape != first.shape:
             raise _bad(folder, source, f"{source.dtype} of shape {list(source.shape)}", "the same for all experts")
-    if first.dtype not in READ_AS and not (rule.type and first.dtype == "U8"):
+    readable = (rule.reads,) if rule.type else READ_AS
+    if first.dtype not in readable:
         raise UnsupportedModelError(
             f"tensor {show(first.name)}",
             got=first.dtype,
-            want=f"one of {', '.join(READ_AS)}",
+            want=f"one of {', '.join(readable)}",
             fix="Use a folder that is not quantised, or a GGUF file.",
             what_kind="dtype",
             name=first.dtype,

@@ -19,7 +19,7 @@ __all__ = ["Array", "Constant", "Recipe", "Rule", "Shape"]
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-ARRAYS: Final = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16, "U8": np.uint8}
+ARRAYS: Final = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16, "U8": np.uint8, "I64": np.int64}
 """Type of stored elements -> what `arrange` is given: F16 and BF16 as their bits."""
 
 
@@ -36,6 +36,7 @@ class Rule:
         shape: (stored shape, settings) -> shape, where `arrange` concatenates.
         beside: name of a second stored tensor that `arrange` reads too, between array and settings.
         type: weight type of the result, where it is not that of the elements.
+        reads: the only stored type that `arrange` can take, where `type` is given.
     """
 
     target: str
@@ -45,6 +46,7 @@ class Rule:
     shape: Callable[[Shape, Settings], Shape] | None = None
     beside: str = ""
     type: str = ""
+    reads: str = ""
 
     def result_shape(self, stored: Stored, settings: Settings) -> Shape:
         """ValueError where the stored shape is not what the rule can take."""
