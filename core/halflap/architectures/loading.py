@@ -16,6 +16,8 @@ from halflap.graph.ir import Graph
 from halflap.graph.passes import accept_images, skip_layers
 from halflap.graph.verify import verify
 
+MOST_BLOCKS = 1 << 14
+
 
 @frozen
 class Architecture:
@@ -62,6 +64,8 @@ def load(
             "architecture", got=repr(name), want=unknown.want, fix=unknown.fix, what_kind="architecture", name=name
         ) from None
     keys = Keys(name, changes.metadata(metadata), tensors)
+    if keys.has("block_count"):
+        keys.integer("block_count", most=MOST_BLOCKS)  # before anything is listed for each of them
     config = module.Config.read(keys)
     pooling = keys.pooling()
     changes.check(keys, metadata)

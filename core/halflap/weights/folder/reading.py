@@ -263,7 +263,7 @@ def _stems(settings: Settings, described: Description, stored: Mapping[str, Stor
     for name, tensor in stored.items():
         # What stands beside the model proper: the head, and what else the table does not know.
         if not name.startswith(prefix):
-            stems.setdefault(name.removeprefix("language_model.").removeprefix("model.lm_head"), tensor)
+            stems.setdefault(name.removeprefix("language_model."), tensor)
     if settings.flag("tie_word_embeddings", False) and "lm_head" in described.names:
         stems.pop("lm_head.weight", None)
     return stems
