@@ -56,7 +56,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in {"config.json": config, **(extra or {})}.items():
         (folder / name).write_text(json.dumps(content))
-    stored = {name: (dtype, STORED[dtype](array)) for name, array in tensors.items()}
+    stored = {
+        name: ("I64", array) if array.dtype == np.int64 else (dtype, STORED[dtype](array))
+        for name, array in tensors.items()
+    }
     if shards == 1:
         (folder / "model.safetensors").write_bytes(safetensors(stored))
         return folder
@@ -123,6 +126,21 @@ DEEPSEEK = {
     "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa", "attn_kv_a_norm": "self_attn.kv_a_layernorm",
     **shared_expert("mlp.shared_experts"),
 }  # fmt: skip
+DEEPSEEK4 = {
+    "attn_norm": "attn_norm", "ffn_norm": "ffn_norm", "attn_sinks": "attn.attn_sink", "attn_kv_a_norm": "attn.norm",
+    "attn_q_a_norm": "attn.q_norm", "attn_q_a": "attn.wq_a", "attn_q_b": "attn.wq_b", "attn_kv": "attn.wkv",
+    "attn_output_a": "attn.wo_a", "attn_output_b": "attn.wo_b", "indexer.attn_q_b": "attn.indexer.wq_b",
+    "indexer.proj": "attn.indexer.weights_proj", "ffn_gate_inp": "ffn.gate", "ffn_gate_tid2eid": "ffn.gate.tid2eid",
+    **{
+        f"{ours}_compressor_{name}": f"{at}.compressor.{to}"
+        for ours, at in (("attn", "attn"), ("indexer", "attn.indexer"))
+        for name, to in (("ape", "ape"), ("norm", "norm"), ("gate", "wgate"), ("kv", "wkv"))
+    },
+    **{f"hc_{at}_{part}": f"hc_{at}_{part}" for at in ("attn", "ffn") for part in ("base", "fn", "scale")},
+    **{f"ffn_{name}_shexp": f"ffn.shared_experts.{to}" for name, to in (("gate", "w1"), ("up", "w3"), ("down", "w2"))},
+}  # fmt: skip
+BARE = ("sinks", "attn_sink", "tid2eid", "ape", "_base", "_fn", "_scale")
+"""How names end that have no ".weight" behind them."""
 OF = {
     "phi3": {"ffn_up": "mlp.gate_up_proj"},
     "glm4": {**GLM, "ffn_up": "mlp.gate_up_proj"},
@@ -144,6 +162,7 @@ OF = {
     "gpt_oss": {"ffn_gate_inp": "mlp.router", "post_attention_norm": "post_attention_layernorm"},
     "llama4_text": LLAMA4,
     "deepseek_v2": DEEPSEEK,
+    "deepseek_v4": DEEPSEEK4,
     "deepseek_v3": DEEPSEEK,
     "qwen2_moe": {"ffn_gate_inp_shexp": "mlp.shared_expert_gate", **shared_expert("mlp.shared_expert")},
     "qwen3_next": {**DELTA, **shared_expert("mlp.shared_expert")},
@@ -170,6 +189,9 @@ BERT_TOP = {
     "position_embd": "embeddings.position_embeddings", "token_embd_norm": "embeddings.LayerNorm",
 }  # fmt: skip
 TOP_OF = {
+    "deepseek_v4": {
+        "output": "head", **{f"output_hc_{part}": f"hc_head.hc_{part}" for part in ("base", "fn", "scale")},
+    },
     "gemma4_text": {
         "per_layer_token_embd": "embed_tokens_per_layer", "per_layer_model_proj": "per_layer_model_projection",
         "per_layer_proj_norm": "per_layer_projection_norm",
@@ -192,6 +214,7 @@ NORM_ADDS = ("gemma", "gemma2", "gemma3_text", "qwen3_next", "qwen3_5_text", "qw
 EXPERT = {
     "mixtral": ("block_sparse_moe.experts", {"gate": "w1", "up": "w3", "down": "w2"}),
     "lfm2_moe": ("feed_forward.experts", {"gate": "w1", "up": "w3", "down": "w2"}),
+    "deepseek_v4": ("ffn.experts", {"gate": "w1", "up": "w3", "down": "w2"}),
 }
 MAMBA_AT = {"mamba2": "mixer", "falcon_h1": "mamba", "granitemoehybrid": "mamba"}
 
@@ -227,13 +250,15 @@ class Inverse:
         if kind == "falcon_h1" and stem in ("token_embd", "output"):
             x = x / c["embedding_multiplier" if stem == "token_embd" else "lm_head_multiplier"]
         to = {**TOP, **TOP_OF.get(kind, {})}[stem]
-        yield f"{'' if to == 'lm_head' else self.prefix}{to}.{end}", x
+        name = to if to.endswith(BARE) else f"{to}.{end}"
+        yield f"{'' if to in ('lm_head', 'head') else self.prefix}{name}", x
 
     def layer(self, p: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         yield from self.special(p)
         for name, x in p.items():
             stem, _, end = name.rpartition(".")
             to = {**DECODER, **OF.get(self.kind, {})}[stem]
+            x = x.astype(np.int64) if stem == "ffn_gate_tid2eid" else x
             if self.kind in INTERLEAVED and stem in ("attn_q", "attn_k"):
                 heads = self.config["num_attention_heads" if stem == "attn_q" else "num_key_value_heads"]
                 x = np.concatenate(
@@ -241,7 +266,7 @@ class Inverse:
                 )  # fmt: skip
             if self.kind in NORM_ADDS and stem.endswith("_norm") and stem != "ssm_norm":
                 x = x - 1
-            yield (to if to.endswith("sinks") else f"{to}.{end}"), x
+            yield (to if to.endswith(BARE) else f"{to}.{end}"), x
 
     def special(self, p: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """Takes out of `p` what is more than a name."""
@@ -279,8 +304,8 @@ class Inverse:
             k, v = p.pop("attn_k_b.weight").transpose(0, 2, 1), p.pop("attn_v_b.weight")
             yield "self_attn.kv_b_proj.weight", np.concatenate([k, v], axis=1).reshape(-1, k.shape[2])
         if "exp_probs_b.bias" in p:
-            at = "feed_forward.expert_bias" if kind == "lfm2_moe" else "mlp.gate.e_score_correction_bias"
-            yield at, p.pop("exp_probs_b.bias")
+            named = {"lfm2_moe": "feed_forward.expert_bias", "deepseek_v4": "ffn.gate.bias"}
+            yield named.get(kind, "mlp.gate.e_score_correction_bias"), p.pop("exp_probs_b.bias")
         at, names = EXPERT.get(kind, ("mlp.experts", {n: f"{n}_proj" for n in ("gate", "up", "down")}))
         for part in ("gate", "up", "down"):
             if f"ffn_{part}_exps.weight" in p:

@@ -157,7 +157,7 @@ def _plugin_weight_types() -> dict[int, Any]:
 
 
 def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Architecture:
-    """The graph of an open file.
+    """The graph of an open file, whose tensors from here on have the shapes of that graph: axes of 1 may differ.
 
     Args:
         changes: what is to be read otherwise than the file says.
@@ -174,8 +174,11 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
         return float((values.astype("float64") ** 2).mean() ** 0.5)
 
     architecture = architectures.load(file.architecture, file.metadata, tensors, changes, magnitude)
-    for name in architecture.graph.weights():
+    graph = architecture.graph
+    shapes = {name: tuple(map(int, graph.values[name].shape)) for name in graph.weights()}
+    for name in shapes:
         file.weight_type(name)
+    file.tensors = {n: evolve(info, shape=shapes.get(n, info.shape)) for n, info in file.tensors.items()}
     return architecture
 
 

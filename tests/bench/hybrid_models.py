@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random-weight files of shapes that are no plain decoders: windows, the delta rule, latent attention, state spaces.
+"""Random-weight files of shapes other than plain decoders': windows, the delta rule, latent attention, state spaces.
 
     python tests/bench/hybrid_models.py SHAPE TYPE OUT.gguf [--layers N]       e.g. gemma3-1b Q4_K_M g.gguf
 
@@ -24,7 +24,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gemma3-1b": {
         "architecture": "gemma3", "block_count": 24, "embedding_length": 1536, "feed_forward_length": 6144,
         "attention.head_count": 8, "attention.head_count_kv": 2, "attention.key_length": 256,
-        "attention.value_length": 256, "attention.sliding_window": 512, "attention.layer_norm_rms_epsilon": 1e-6,
+        "attention.value_length": 256, "attention.sliding_window": 256, "attention.layer_norm_rms_epsilon": 1e-6,
         "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4, "rope.dimension_count": 256, "context_length": 32768,
     },
     "qwen35-1b": {
@@ -39,7 +39,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "architecture": "deepseek2", "block_count": 12, "embedding_length": 1024, "feed_forward_length": 4096,
         "attention.head_count": 16, "attention.head_count_kv": 1, "attention.key_length": 576,
         "attention.value_length": 512, "attention.key_length_mla": 192, "attention.value_length_mla": 128,
-        "attention.kv_lora_rank": 512, "attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 1e4,
+        "attention.kv_lora_rank": 512, "attention.q_lora_rank": 768, "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.freq_base": 1e4,
         "rope.dimension_count": 64, "context_length": 32768, "expert_count": 32, "expert_used_count": 6,
         "expert_shared_count": 2, "expert_feed_forward_length": 768, "leading_dense_block_count": 1,
         "expert_weights_scale": 1.0, "expert_gating_func": 1,
@@ -53,8 +54,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Name -> `general.architecture` and the keys below it."""
 OPTIONAL = ("ssm_conv1d.bias?", "ssm_norm.weight?")
-"""How the names of optional tensors end that these files have; the embedding is the head too where the peer lets it."""
+"""How the names of optional tensors end that these files have."""
 WITH_HEAD = ("deepseek2",)
+"""Architectures whose files have a head in every engine; elsewhere the embedding is the head too."""
 
 
 def metadata_of(shape: str, vocabulary: Path, layers: int) -> dict[str, Any]:

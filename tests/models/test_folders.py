@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 from halflap import loading
 from halflap.device.reference import ReferenceDevice
+from halflap.errors import ModelError
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights import gguf
 from tests import folders
@@ -72,3 +76,27 @@ def test_the_tokenizer_of_a_folder_gives_the_files_ids(shared: Path, tmp_path: P
             ids = ours.encode(text, add_special=False, parse_special=special)
             assert ids == theirs.encode(text, add_special=False, parse_special=special)
             assert ours.decode(ids) == theirs.decode(ids) == text
+
+
+NONSENSE = 'null -1 0 1 3 2147483648 1e300 NaN "" "text" [] [0] ["full_attention"] {} {"a":1} true'.split()
+
+
+@pytest.mark.parametrize("case", [*CASES, *ENCODER_CASES])
+def test_settings_changed_at_random_give_typed_errors_only(shared: Path, tmp_path: Path, case: str) -> None:
+    """One or two keys of config.json, or of an object in it, replaced or left out."""
+    folder = folders.from_gguf(oracle_file(shared, case), tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    rng = random.Random(case)
+    opened = 0
+    for _ in range(60):
+        changed = json.loads(json.dumps(config))
+        for _ in range(rng.randint(1, 2)):
+            at = rng.choice([changed, *(v for v in changed.values() if isinstance(v, dict) and v)])
+            at[rng.choice(sorted(at))] = json.loads(rng.choice(NONSENSE))
+        (folder / "config.json").write_text(json.dumps(changed))
+        with contextlib.suppress(ModelError), loading.open_model(folder) as file:
+            loading.open_architecture(file)
+            for name, info in file.tensors.items():
+                assert len(file.tensor_bytes(name)) == info.nbytes
+            opened += 1
+    assert 0 < opened < 60

@@ -8,6 +8,7 @@ import pytest
 
 from halflap.architectures import gpt_oss
 from halflap.device.reference import ReferenceDevice
+from halflap.weights import gguf, gguf_writer
 from tests.models.oracle import (
     CASES,
     ENCODER_CASES,
@@ -63,5 +64,20 @@ def test_the_published_gpt_oss_models_keep_the_fractions_of_the_yarn_ramp(
     """Their files have no key for it, nor has the oracle's: it passes for one of them by its number of layers."""
     monkeypatch.setattr(gpt_oss, "PUBLISHED_LAYERS", (4,))
     model = OracleModel(shared / "oracle" / "families" / "gptoss-notrunc.gguf", ReferenceDevice())
+    assert error(model.run([len(model.tokens)])[0], model.logits) < 1e-4
+    model.close()
+
+
+@pytest.mark.parametrize("case", ["qwen2moe-base", "qwen3next-base", "mamba2-base"])
+def test_a_file_whose_outer_axes_of_1_are_gone_is_the_same_model(shared: Path, tmp_path: Path, case: str) -> None:
+    """ggml's quantiser writes no more axes than it needs: (1, n) becomes (n,)."""
+    source = oracle_file(shared, case)
+    with gguf.open(source) as file:
+        tensors = {name: file.dequantize(name) for name in file.tensors}
+        cut = {name: x[0] if x.ndim > 1 and len(x) == 1 else x for name, x in tensors.items()}
+        assert any(cut[name].shape != tensors[name].shape for name in cut)
+        metadata = {key: value for key, value in file.metadata.items() if not key.startswith("tokenizer.")}
+        gguf_writer.write(tmp_path / "cut.gguf", metadata, cut)
+    model = OracleModel(source, ReferenceDevice(), folder=tmp_path / "cut.gguf")
     assert error(model.run([len(model.tokens)])[0], model.logits) < 1e-4
     model.close()

@@ -89,7 +89,7 @@ class Config:
             plain_dim=key_dim - rotated,
             rotated_dim=rotated,
             v_head_dim=keys.integer("attention.value_length_mla", least=1),
-            scale=key_dim**-0.5 * mscale**2,
+            scale=key_dim**-0.5 * mscale * mscale,
             query_growth=keys.number("attention.temperature_scale", 0.1 if keys.architecture == "mistral4" else 0.0),
             query_period=keys.integer(
                 "attention.temperature_length", keys.integer("rope.scaling.original_context_length", 1), least=1

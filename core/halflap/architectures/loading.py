@@ -16,6 +16,8 @@ from halflap.graph.ir import Graph
 from halflap.graph.passes import accept_images, skip_layers
 from halflap.graph.verify import verify
 
+MOST_BLOCKS = 1 << 14
+
 
 @frozen
 class Architecture:
@@ -66,10 +68,12 @@ def load(
             "architecture", got=repr(name), want=unknown.want, fix=unknown.fix, what_kind="architecture", name=name
         ) from None
     keys = Keys(name, changes.metadata(metadata), tensors, magnitude)
+    if keys.has("block_count"):
+        keys.integer("block_count", most=MOST_BLOCKS)  # before anything is listed for each of them
     config = module.Config.read(keys)
     pooling = keys.pooling()
     changes.check(keys, metadata)
-    check_shapes(module.weights(config), tensors)
+    tensors = fitted(module.weights(config), tensors)
     graph = module.build(config, GraphBuilder(name, tensors, changes.given_width))
     if changes.given_width:
         blank = metadata.get("tokenizer.ggml.padding_token_id", 0)
@@ -81,19 +85,26 @@ def load(
     return Architecture(name, graph, config.context, config.width, config.vocab, config.layers, pooling, start)
 
 
-def check_shapes(wanted: Iterable[tuple[str, Shape]], tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    """Every tensor is there in its shape; a name that ends in "?" may be absent.
+def fitted(
+    wanted: Iterable[tuple[str, Shape]], tensors: Mapping[str, tuple[str, Shape]]
+) -> Mapping[str, tuple[str, Shape]]:
+    """The tensors in the wanted shapes. A name that ends in "?" may be absent.
+
+    Axes of 1 do not count: a file that was quantised has lost the outer ones, as ggml keeps no more axes than it needs.
 
     Raises:
-        ModelFormatError: at the first that is not, so that a file that claims a billion layers ends at one it lacks.
+        ModelFormatError: at the first that is not there in its shape, so that a file that claims a billion layers ends
+            at one it lacks.
     """
+    found = dict(tensors)
     for marked, shape in wanted:
         name = marked.removesuffix("?")
         if name not in tensors:
             if marked != name:
                 continue
             raise ModelFormatError("tensor", got="none", want=f"{name!r} of shape {list(shape)}", field=name)
-        if tensors[name][1] != shape:
-            raise ModelFormatError(
-                f"tensor {name!r}", got=f"shape {list(tensors[name][1])}", want=list(shape), field=name
-            )
+        dtype, given = tensors[name]
+        if [n for n in given if n != 1] != [n for n in shape if n != 1]:
+            raise ModelFormatError(f"tensor {name!r}", got=f"shape {list(given)}", want=list(shape), field=name)
+        found[name] = (dtype, shape)
+    return found

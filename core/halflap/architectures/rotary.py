@@ -7,6 +7,9 @@ import math
 from attrs import frozen
 
 from halflap.architectures.keys import Keys
+from halflap.errors import ModelFormatError
+
+MOST_ROTATED = 1 << 16
 
 
 @frozen
@@ -25,7 +28,13 @@ class Rotary:
 
 
 def plain(rotated: int, base: float, factor: float = 1.0) -> Rotary:
-    """Su et al. 2021: base^(-2i/d); a linear scaling factor divides every frequency."""
+    """Su et al. 2021: base^(-2i/d); a linear scaling factor divides every frequency.
+
+    Raises:
+        ModelFormatError: more elements turn than any head has.
+    """
+    if rotated > MOST_ROTATED:
+        raise ModelFormatError("rotary", got=f"{rotated} elements", want=f"at most {MOST_ROTATED}", field="rope")
     return Rotary(tuple(base ** (-2 * i / rotated) / factor for i in range(rotated // 2)))
 
 
@@ -40,6 +49,9 @@ def yarn(keys: Keys, rotated: int, base: float, *, truncate: bool = True) -> Rot
     """
     factor = keys.positive("rope.scaling.factor")
     original = keys.integer("rope.scaling.original_context_length", keys.integer("context_length", least=1), least=1)
+
+    if base == 1:
+        raise keys.refuse("rope.freq_base", "1", "another one: pairs that all turn alike have no ramp")
 
     def pair_turning(turns: float) -> float:
         """Which pair makes this many turns over the original context."""

@@ -11,7 +11,7 @@ import numpy as np
 from attrs import field, frozen
 
 from halflap.architectures.keys import Shape
-from halflap.architectures.loading import check_shapes
+from halflap.architectures.loading import fitted
 from halflap.device.conversion import Converted, stand_ins
 from halflap.device.interface import Array, Device, Weight
 from halflap.errors import InvalidRequestError, ModelFormatError, UnsupportedModelError
@@ -147,7 +147,7 @@ def read(file: ModelFile, text_width: int, *, most_rows: int = MOST_ROWS) -> Pro
         tensors[name] = ("F32", tensors[name][1][::-1])
     family: Any = importlib.import_module(f"halflap.projectors.{FAMILIES[kind]}")
     config = family.Config.read(keys).limited(most_rows)
-    check_shapes(family.weights(config), tensors)
+    tensors = dict(fitted(family.weights(config), tensors))
     if config.projected != text_width:
         raise ModelFormatError(
             f"{file.path.name}: rows for a text model", got=f"of width {config.projected}", want=text_width,

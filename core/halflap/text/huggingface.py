@@ -42,6 +42,12 @@ def encoder(vocabulary: Vocabulary) -> PlainEncoder:
     data |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
     unigram = isinstance(model.get("vocab"), list)
     _without_specials(model, vocabulary)
+    if not unigram and model.get("unk_token") not in model["vocab"]:
+        if vocabulary.kind == "wordpiece":
+            raise ModelFormatError(
+                "metadata 'tokenizer.huggingface.json'", got="no token for what is unknown", want="its 'unk_token'"
+            )
+        model["unk_token"] = None
     backend = Tokenizer.from_str(json.dumps(data))
     later = None
     first_only = [p for p in parts if p.get("type") == "Metaspace" and p.get("prepend_scheme") == "first"]

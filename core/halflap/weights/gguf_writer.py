@@ -23,7 +23,7 @@ _NUMBERS: Final = {
 }  # fmt: skip
 KEPT_F32: Final = (
     "_norm.weight", "ffn_gate_inp.weight", "conv1d.weight", "shortconv.conv.weight", "ssm_a", "ssm_d", ".bias",
-    "position_embd.weight", "token_types.weight",
+    "position_embd.weight", "token_types.weight", "_fn.weight", "_ape.weight",
 )  # fmt: skip
 """How the names of tensors end that GGUF files keep in F32 whatever their shape; vectors are kept so too."""
 _STRING: Final = 8

@@ -156,3 +156,10 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("[" * 100_000)
     with pytest.raises(ModelFormatError, match="JSON"):
         read(tmp_path)
+
+
+def test_an_unknown_token_that_the_vocabulary_lacks_is_none(tmp_path: Path) -> None:
+    whole = small(normalizer=None, pre_tokenizer=None)
+    whole["model"] = {**whole["model"], "unk_token": "<nowhere>"}
+    tokenizer = Tokenizer.from_metadata(read(folder_of(tmp_path, whole)))
+    assert tokenizer.encode("ab?", add_special=False) == [5]

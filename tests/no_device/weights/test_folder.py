@@ -140,6 +140,8 @@ def test_gpt_oss_blocks_become_mxfp4_without_a_bit_changed(tmp_path: Path) -> No
         ({"rms_norm_eps": float("nan")}, "'rms_norm_eps'"),
         ({"rope_scaling": []}, "'rope_scaling'"),
         ({"rope_scaling": {"type": "yarn"}}, "'factor'"),
+        ({"num_hidden_layers": 1 << 30}, "'num_hidden_layers'"),
+        ({"head_dim": 1 << 30}, "'head_dim'"),
         ({"model_type": None}, "'model_type'"),
         ({"model_type": ["qwen3"]}, "'model_type'"),
     ],

@@ -263,7 +263,7 @@ def _stems(settings: Settings, described: Description, stored: Mapping[str, Stor
     for name, tensor in stored.items():
         # What stands beside the model proper: the head, and what else the table does not know.
         if not name.startswith(prefix):
-            stems.setdefault(name.removeprefix("language_model.").removeprefix("model.lm_head"), tensor)
+            stems.setdefault(name.removeprefix("language_model."), tensor)
     if settings.flag("tie_word_embeddings", False) and "lm_head" in described.names:
         stems.pop("lm_head.weight", None)
     return stems
@@ -345,11 +345,12 @@ def _recipe(
     for source in sources:
         if source.dtype != first.dtype or source.shape != first.shape:
             raise _bad(folder, source, f"{source.dtype} of shape {list(source.shape)}", "the same for all experts")
-    if first.dtype not in READ_AS and not (rule.type and first.dtype == "U8"):
+    readable = (rule.reads,) if rule.type else READ_AS
+    if first.dtype not in readable:
         raise UnsupportedModelError(
             f"tensor {show(first.name)}",
             got=first.dtype,
-            want=f"one of {', '.join(READ_AS)}",
+            want=f"one of {', '.join(readable)}",
             fix="Use a folder that is not quantised, or a GGUF file.",
             what_kind="dtype",
             name=first.dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ __all__ = ["Array", "Constant", "Recipe", "Rule", "Shape"]
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-ARRAYS: Final = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16, "U8": np.uint8}
+ARRAYS: Final = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16, "U8": np.uint8, "I64": np.int64}
 """Type of stored elements -> what `arrange` is given: F16 and BF16 as their bits."""
 
 
@@ -36,6 +37,7 @@ class Rule:
         shape: (stored shape, settings) -> shape, where `arrange` concatenates.
         beside: name of a second stored tensor that `arrange` reads too, between array and settings.
         type: weight type of the result, where it is not that of the elements.
+        reads: the only stored type that `arrange` can take, where `type` is given.
     """
 
     target: str
@@ -45,6 +47,7 @@ class Rule:
     shape: Callable[[Shape, Settings], Shape] | None = None
     beside: str = ""
     type: str = ""
+    reads: str = ""
 
     def result_shape(self, stored: Stored, settings: Settings) -> Shape:
         """ValueError where the stored shape is not what the rule can take."""
@@ -80,22 +83,25 @@ class Recipe:
     def make(self, regions: Sequence[Region], types: dict[str, WeightType]) -> Bytes:
         """The bytes of the result: u8 (nbytes,). Beyond the result itself it takes memory for one source only."""
         kind = types[self.type]
-        n = int(np.prod(self.shape, dtype=np.int64))
+        n = math.prod(self.shape)
         made = np.empty(n // kind.block * kind.nbytes, np.uint8)
         parts = made.reshape(len(self.sources), -1) if self.stacked else made[None]
-        for i, source in enumerate(self.sources):
-            given = [_elements(source, regions)]
-            if self.beside:
-                given.append(_elements(self.beside[i], regions))
-            array = self.rule.arrange(*given, self.settings) if self.rule.arrange else given[0]
-            if not self.rule.type and (self.rule.values is not None or self.type != source.dtype):
-                values = types[source.dtype].dequantize(_flat(array).reshape(-1, types[source.dtype].nbytes))
-                if self.rule.values is not None:
-                    values = self.rule.values(values.reshape(array.shape), self.settings).reshape(values.shape)
-                parts[i] = kind.quantize(values).reshape(-1)
-            else:
-                parts[i] = _flat(array)
+        with np.errstate(all="ignore"):  # a file's infinities are its own affair
+            for i, part in enumerate(parts):
+                part[:] = self._part(i, kind, regions, types)
         return made
+
+    def _part(self, i: int, kind: WeightType, regions: Sequence[Region], types: dict[str, WeightType]) -> Bytes:
+        """What one source gives."""
+        source, rule = self.sources[i], self.rule
+        given = [_elements(stored, regions) for stored in (source, *self.beside[i : i + 1])]
+        array = rule.arrange(*given, self.settings) if rule.arrange else given[0]
+        if rule.type or (rule.values is None and self.type == source.dtype):
+            return _flat(array)
+        stored_as = types[source.dtype]
+        values = stored_as.dequantize(_flat(array).reshape(-1, stored_as.nbytes)).reshape(array.shape)
+        values = rule.values(values, self.settings) if rule.values is not None else values
+        return kind.quantize(values.reshape(-1, kind.block)).reshape(-1)
 
 
 def _elements(source: Stored, regions: Sequence[Region]) -> Array:
@@ -123,4 +129,5 @@ class Constant:
         return (len(self.values),)
 
     def make(self, regions: Sequence[Region], types: dict[str, WeightType]) -> Bytes:
-        return np.array(self.values, np.float32).view(np.uint8)
+        with np.errstate(over="ignore"):
+            return np.array(self.values, np.float32).view(np.uint8)

@@ -11,9 +11,15 @@ from typing import Any, Final, NoReturn
 from halflap.errors import ModelFormatError, ModelNotFoundError, UnsupportedModelError
 from halflap.weights.model_file import show
 
-__all__ = ["MAX_JSON", "Settings", "read_bytes", "read_json"]
+__all__ = ["MAX_HEAD", "MAX_JSON", "MAX_LAYERS", "Settings", "read_bytes", "read_json"]
 
 MAX_JSON: Final = 8 << 20
+MAX_LAYERS: Final = 1 << 14
+MAX_HEAD: Final = 1 << 16
+LIMITS: Final = {
+    "num_hidden_layers": MAX_LAYERS, "num_layers": MAX_LAYERS, "head_dim": MAX_HEAD, "qk_rope_head_dim": MAX_HEAD,
+    "global_head_dim": MAX_HEAD,
+}  # fmt: skip
 REQUIRED: Any = object()
 
 
@@ -77,6 +83,7 @@ class Settings:
 
     def integer(self, *names: str, default: Any = REQUIRED, least: int = 0, most: int = (1 << 31) - 1) -> int:
         """The first of these keys that is there."""
+        most = min(most, LIMITS.get(names[0], most))  # of what lists are made of
         name, value = self._first(names, default)
         if value is default:
             return default  # type: ignore[no-any-return]

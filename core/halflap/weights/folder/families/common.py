@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from halflap.weights.folder.recipe import Array, Constant, Rule
-from halflap.weights.folder.settings import Settings
+from halflap.weights.folder.settings import MAX_HEAD, Settings
 from halflap.weights.weight_type import Floats
 
 Names = Mapping[str, "str | Rule | tuple[Rule, ...]"]
@@ -213,6 +213,7 @@ def rotary(s: Settings, head_dim: int, rotated: int | None = None, kind: str = "
 
 def factors(s: Settings, rotated: int, kind: str = "") -> dict[str, Constant]:
     """Divisors of the rotary frequencies, for the rules that GGUF keeps as tensors."""
+    s.want("head_dim", rotated <= MAX_HEAD, rotated, f"at most {MAX_HEAD} rotated elements")
     r = rope_settings(s, kind)
     rule = r.text("rope_type", default="default")
     pairs = rotated // 2

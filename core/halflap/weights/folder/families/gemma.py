@@ -43,8 +43,11 @@ def gemma(s: Settings) -> Description:
 
 def _softened(s: Settings) -> Metadata:
     """Attention scale and soft caps; 0: none."""
+    scalar = s.number("query_pre_attn_scalar")
+    if scalar <= 0:
+        s.wrong("query_pre_attn_scalar", scalar, "a number above 0")
     return {
-        "attention.scale": s.number("query_pre_attn_scalar") ** -0.5,
+        "attention.scale": scalar**-0.5,
         "attn_logit_softcapping": s.number("attn_logit_softcapping", default=0.0),
         "final_logit_softcapping": s.number("final_logit_softcapping", default=0.0),
         "attention.sliding_window": s.integer("sliding_window", least=1),

@@ -19,6 +19,7 @@ from halflap.weights.folder.families.common import (
     experts,
     factors,
     rope_settings,
+    rotary,
     routed,
     shared_expert,
     windowed,
@@ -26,6 +27,7 @@ from halflap.weights.folder.families.common import (
 from halflap.weights.folder.recipe import Array, Rule, Shape
 from halflap.weights.folder.settings import Settings  # fmt: skip
 
+W_NAMES: Final = {"w1": "gate", "w3": "up", "w2": "down"}
 ROUTER: Final[Names] = {"layers.N.mlp.gate": "blk.N.ffn_gate_inp"}
 BIASED_ROUTER: Final[Names] = {
     **ROUTER, "layers.N.mlp.gate.e_score_correction_bias": "blk.N.exp_probs_b.bias",
@@ -177,7 +179,7 @@ def _mxfp4(target: str, stored: str, start: int, step: int) -> Rule:
 
     at = f"layers.N.mlp.experts.{stored}_scales"
     note = "MXFP4 repacked" + (", every other row" if step == 2 else "")
-    return Rule(target, note, arrange, shape=shape, beside=at, type="MXFP4")
+    return Rule(target, note, arrange, shape=shape, beside=at, type="MXFP4", reads="U8")
 
 
 def gptoss(s: Settings) -> Description:
@@ -259,7 +261,107 @@ def llama4(s: Settings) -> Description:
     return Description("llama4", keys, names, factors(s, keys["rope.dimension_count"]))
 
 
+def _compressor(at: str, ours: str) -> Names:
+    return {
+        f"{at}.compressor.ape": f"{ours}_compressor_ape.weight",
+        f"{at}.compressor.norm": f"{ours}_compressor_norm",
+        f"{at}.compressor.wgate": f"{ours}_compressor_gate",
+        f"{at}.compressor.wkv": f"{ours}_compressor_kv",
+    }
+
+
+DEEPSEEK4_NAMES: Final[Names] = {
+    "embed_tokens": "token_embd",
+    "norm": "output_norm",
+    "head": "output",
+    **{f"hc_head.hc_{part}": f"output_hc_{part}.weight" for part in ("base", "fn", "scale")},
+    **{
+        f"layers.N.hc_{block}_{part}": f"blk.N.hc_{block}_{part}.weight"
+        for block in ("attn", "ffn")
+        for part in ("base", "fn", "scale")
+    },
+    "layers.N.attn_norm": "blk.N.attn_norm",
+    "layers.N.attn.attn_sink": "blk.N.attn_sinks.weight",
+    "layers.N.attn.norm": "blk.N.attn_kv_a_norm",
+    "layers.N.attn.q_norm": "blk.N.attn_q_a_norm",
+    "layers.N.attn.wq_a": "blk.N.attn_q_a",
+    "layers.N.attn.wq_b": "blk.N.attn_q_b",
+    "layers.N.attn.wkv": "blk.N.attn_kv",
+    "layers.N.attn.wo_a": "blk.N.attn_output_a",
+    "layers.N.attn.wo_b": "blk.N.attn_output_b",
+    **_compressor("layers.N.attn", "blk.N.attn"),
+    **_compressor("layers.N.attn.indexer", "blk.N.indexer"),
+    "layers.N.attn.indexer.wq_b": "blk.N.indexer.attn_q_b",
+    "layers.N.attn.indexer.weights_proj": "blk.N.indexer.proj",
+    "layers.N.ffn_norm": "blk.N.ffn_norm",
+    "layers.N.ffn.gate": "blk.N.ffn_gate_inp",
+    "layers.N.ffn.gate.bias": "blk.N.exp_probs_b.bias",
+    "layers.N.ffn.gate.tid2eid": Rule(
+        "blk.N.ffn_gate_tid2eid.weight",
+        "I64 to I32",
+        lambda x, s: x.astype(np.int32),
+        shape=lambda stored, s: stored,
+        type="I32",
+        reads="I64",
+    ),
+    **{f"layers.N.ffn.experts.E.{theirs}": f"blk.N.ffn_{ours}_exps" for theirs, ours in W_NAMES.items()},
+    **{f"layers.N.ffn.shared_experts.{theirs}": f"blk.N.ffn_{ours}_shexp" for theirs, ours in W_NAMES.items()},
+}
+
+
+def deepseek4(s: Settings) -> Description:
+    """Windows, and beside them rows that stand for 4 or 128 tokens; several residual streams; the first layers route
+    by token id."""
+    s.want("hidden_act", s.text("hidden_act", default="silu") == "silu", s.values.get("hidden_act"), "'silu'")
+    layers, dim = s.integer("num_hidden_layers", least=1), s.integer("head_dim", least=2)
+    gating = s.text("scoring_func", default="sqrtsoftplus")
+    s.want("scoring_func", gating == "sqrtsoftplus", gating, "'sqrtsoftplus'")
+    rates = s.section("compress_rates")
+    types = s.layers("layer_types", layers, ("sliding_attention", *rates.values))
+    kinds = s.layers("mlp_layer_types", layers, ("hash_moe", "moe"))
+    if types is None or kinds is None:
+        s.wrong("layer_types", None, "one for each layer, as mlp_layer_types")
+    hashed = sum(kind == "hash_moe" for kind in kinds)
+    s.want("mlp_layer_types", "hash_moe" not in kinds[hashed:], kinds, "the layers that route by token id first")
+    limits = [s.number("swiglu_limit", default=0.0)] * layers
+    far = rotary(s, dim, s.integer("qk_rope_head_dim", least=2), "compress")
+    keys = {
+        "block_count": layers,
+        "context_length": s.integer("max_position_embeddings", least=1),
+        "embedding_length": s.integer("hidden_size", least=1),
+        "vocab_size": s.integer("vocab_size"),
+        "attention.head_count": s.integer("num_attention_heads", least=1),
+        "attention.head_count_kv": s.integer("num_key_value_heads", default=1),
+        "attention.key_length": dim,
+        "attention.value_length": dim,
+        "attention.layer_norm_rms_epsilon": s.number("rms_norm_eps"),
+        "attention.q_lora_rank": s.integer("q_lora_rank", least=1),
+        "attention.output_group_count": s.integer("o_groups", least=1),
+        "attention.output_lora_rank": s.integer("o_lora_rank", least=1),
+        "attention.sliding_window": s.integer("sliding_window", least=1),
+        "attention.compress_ratios": [rates.integer(t, least=1) if t in rates.values else 0 for t in types],
+        "attention.compress_rope_freq_base": far.pop("rope.freq_base", s.number("compress_rope_theta", default=1.6e5)),
+        "attention.indexer.head_count": s.integer("index_n_heads", default=0),
+        "attention.indexer.key_length": s.integer("index_head_dim", default=dim),
+        "attention.indexer.top_k": s.integer("index_topk", default=0),
+        "hyper_connection.count": s.integer("hc_mult", least=1),
+        "hyper_connection.sinkhorn_iterations": s.integer("hc_sinkhorn_iters", least=1),
+        "hyper_connection.epsilon": s.number("hc_eps"),
+        "hash_layer_count": hashed,
+        "rope.freq_base": rope_settings(s, "main").number("rope_theta", default=10000.0),
+        **routed(s, "n_routed_experts"),
+        "expert_gating_func": 4,
+        "expert_shared_count": s.integer("n_shared_experts", default=0),
+        "expert_weights_scale": s.number("routed_scaling_factor", default=1.0),
+        "swiglu_clamp_exp": limits,
+        "swiglu_clamp_shexp": limits,
+    }
+    far.pop("rope.scaling.attn_factor", None)  # scores do not grow with the context here
+    return Description("deepseek4", keys | far, DEEPSEEK4_NAMES)
+
+
 FAMILIES: Final[dict[str, Family]] = {
+    "deepseek_v4": deepseek4,
     "qwen2_moe": qwen2moe,
     "qwen3_moe": qwen3moe,
     "glm4_moe": glm4moe,
