@@ -64,8 +64,9 @@ class Operand:
 
     Attributes:
         kind: "input" or "weight".
-        draw: "normal", "positive", "negative", "share" (0 to 1), "ties" (small integers), "unit:H" for rows of H parts
-            of length 1 each, "experts:E" for ids below E, or "first rows" for numbers of complete windows, then -1.
+        draw: "normal", "positive", "negative", "share" (0 to 1), "ties" or "signed ties" (small integers), "unit:H" for
+            rows of H parts of length 1 each, "experts:E" for ids below E, or "first rows" for numbers of complete
+            windows, then -1.
     """
 
     name: str

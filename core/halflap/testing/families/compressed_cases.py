@@ -57,7 +57,7 @@ def compressed_cases() -> Iterator[Case]:
 
 def select(variant: str, heads: int, dim: int, rate: int, count: int, *, chunks: Chunks) -> Case:
     """A case of `select_rows` with small integers, so that scores are exact and often equal."""
-    ties = (Operand(name, ("T", wide), draw="ties") for name, wide in
+    ties = (Operand(name, ("T", wide), draw="signed ties") for name, wide in
             (("q", heads * dim), ("weights", heads), ("key", dim)))  # fmt: skip
     given = {"heads": heads, "rate": rate, "count": count}
     return case("select_rows", variant, *ties, attributes=given, chunks=chunks)

@@ -168,6 +168,8 @@ def draw_inputs(
             drawn[operand.name] = np.asarray(rows, np.int32).reshape(shape)
         elif operand.draw == "ties":
             drawn[operand.name] = rng.integers(0, 3, shape).astype(np.float32)
+        elif operand.draw == "signed ties":
+            drawn[operand.name] = rng.integers(-2, 3, shape).astype(np.float32)
         elif operand.draw == "share":
             drawn[operand.name] = rng.uniform(0, 1, shape).astype(np.float32)
         elif operand.draw == "negative":
