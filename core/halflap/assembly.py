@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from attrs import evolve
@@ -133,6 +134,7 @@ def load(
             graph.whole,
             plugins.get("policies", policy)(),
             make_drafter,
+            graph.source_groups(),
         )
     except BaseException:
         for device in opened:
@@ -141,7 +143,8 @@ def load(
         raise
     report("ready")
     info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
-    return Model(info, tokenizer, plan, engine, lambda: _release(owned), eyes, folder)
+    identity = cache(lambda: loading.identity(file, graph, ready))
+    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder)
 
 
 def plan(

@@ -55,6 +55,7 @@ ARCHITECTURES = (
     "smollm3",
     "stablelm",
     "starcoder2",
+    "t5",
     "t5encoder",
 )
 BY_OTHER_NAMES = {

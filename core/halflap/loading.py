@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import threading
@@ -27,6 +28,7 @@ from halflap.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
+from halflap.graph.ir import Graph
 from halflap.placement import Plan, Wishes
 from halflap.text.tokenizer import Tokenizer
 from halflap.weights.model_file import ModelFile
@@ -35,6 +37,10 @@ if TYPE_CHECKING:  # loaded with the first projector
     from halflap.projectors.loading import Projection
 
 HEADER = 16
+SAMPLED = 4096
+"""Blocks of a tensor by which its magnitude is judged."""
+SAMPLE = 256
+"""Bytes at both ends of a tensor that tell it from another."""
 READ_AHEAD = 32 << 20
 """Bytes touched between two looks at whether the file is still open."""
 
@@ -49,6 +55,7 @@ class ModelInfo:
         sampling: options that the file recommends.
         pooling: how `embed` makes one row of many, if the file says so.
         outputs: what it computes of a token: "logits", "hidden", "scores" (a classifier's, one per label).
+        start: the token that answers begin with in a model whose encoder reads the prompt; None: it has no encoder.
     """
 
     name: str
@@ -63,6 +70,7 @@ class ModelInfo:
     sampling: Mapping[str, Any]
     pooling: str | None
     outputs: tuple[str, ...]
+    start: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -159,7 +167,13 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
         ModelFormatError: metadata or tensors that do not make a model.
     """
     tensors = {name: (info.type, info.shape) for name, info in file.tensors.items()}
-    architecture = architectures.load(file.architecture, file.metadata, tensors, changes)
+
+    def magnitude(name: str) -> float:
+        kind, size = file.weight_type(name), file.tensor_bytes(name)
+        values = kind.dequantize(size[: SAMPLED * kind.nbytes].reshape(-1, kind.nbytes))
+        return float((values.astype("float64") ** 2).mean() ** 0.5)
+
+    architecture = architectures.load(file.architecture, file.metadata, tensors, changes, magnitude)
     graph = architecture.graph
     shapes = {name: tuple(map(int, graph.values[name].shape)) for name in graph.weights()}
     for name in shapes:
@@ -225,6 +239,17 @@ def weights_of(file: ModelFile) -> Mapping[str, Weight]:
     return FileWeights(file)
 
 
+def identity(file: ModelFile, graph: Graph, plan: Plan) -> str:
+    """What a stored prefix depends on: the graph, the weights (their shapes and a sample of their bytes), KV types."""
+    found = hashlib.sha256(graph.digest().encode())
+    for name, info in file.tensors.items():
+        data = file.tensor_bytes(name)
+        found.update(repr((name, info.type, info.shape)).encode())
+        found.update(data[:SAMPLE].tobytes() + data[-SAMPLE:].tobytes())
+    found.update(repr((plan.kv_type, plan.kv_rotation)).encode())
+    return found.hexdigest()
+
+
 def model_info(file: ModelFile, architecture: Architecture, changes: Changes = NO_CHANGES) -> ModelInfo:
     meta, name = changes.metadata(file.metadata), file.architecture
     sampling = _recommended(meta)
@@ -247,6 +272,7 @@ def model_info(file: ModelFile, architecture: Architecture, changes: Changes = N
         sampling=sampling,
         pooling=architecture.pooling,
         outputs=architecture.graph.outputs,
+        start=architecture.start,
     )
 
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from halflap.engine.engine import Engine, closed
+from halflap.engine import saved
+from halflap.engine.blocks import BlockManager
+from halflap.engine.engine import QUEUE, Engine, closed
 from halflap.engine.generation import Generation
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.metrics import Metrics
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
+from halflap.engine.runner import Runner
 from halflap.engine.scoring import Scoring
-from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError
+from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan
@@ -47,9 +51,11 @@ class Model:
         plan: Plan,
         engine: Engine,
         release: Any,
+        identity: Callable[[], str],
         eyes: Eyes | None = None,
         media_path: Path | None = None,
     ) -> None:
+        self._identity = identity
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
         self._engine, self._pid = engine, os.getpid()
@@ -80,14 +86,10 @@ class Model:
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
-        images, parser = NO_IMAGES, PlainParser()
-        if request.messages is not None:
-            ids, images, parser = self._render(request)
-        elif isinstance(request.prompt, str):
-            ids = self.tokenizer.encode(request.prompt)
-        else:
-            assert request.prompt is not None
-            ids, images = self._given(request.prompt, request.images)
+        ids, images, parser = self._prompt(request)
+        source: list[int] = []
+        if self.info.start is not None:  # an encoder reads the prompt
+            source, ids = self._checked_ids(ids), [self.info.start]
         overflow = self._overflow(options, images)
         if overflow is not None and len(ids) >= self.plan.ctx:
             ids = shortened(ids, self.plan.ctx // 2, overflow)
@@ -107,9 +109,11 @@ class Model:
             images,
             overflow=overflow,
             model=self.info.name,
+            marks=self._marks(request, ids),
             reuse=options.get("cache", True),
             priority=options.get("priority", 0),
             user=options.get("user", ""),
+            source=source,
         )
         self._engine.submit(work)
         engine = self._engine
@@ -123,11 +127,27 @@ class Model:
         tools: Sequence[Mapping[str, Any]] = (),
         **options: Unpack[Options],
     ) -> Stream:
-        """Start a request: text, token ids, or a chat as a list of messages."""
-        chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
-        if chat:
-            return self.submit(Request(messages=prompt, tools=tools, options=options))  # type: ignore[arg-type]
-        return self.submit(Request(prompt=prompt, tools=tools, options=options))  # type: ignore[arg-type]
+        """Start a request: text, token ids, or a chat as a list of messages.
+
+        A model with an encoder has it read all of that; the answer is the decoder's.
+        """
+        return self.submit(self._request(prompt, tools, options))
+
+    def streams(
+        self,
+        prompt: str | Sequence[int] | Messages,
+        count: int,
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **options: Unpack[Options],
+    ) -> list[Stream]:
+        """Several answers to one prompt, which is read once; answer i draws with `seed` + i."""
+        if not 1 <= count <= QUEUE:
+            raise InvalidRequestError("count", got=count, want=f"1 to {QUEUE} answers", field="n")
+        seed = options.pop("seed", None)
+        seeds = [None if seed is None else (seed + i) % (1 << 64) for i in range(count)]
+        return [self.submit(self._request(prompt, tools, {**options, "seed": each})) for each in seeds]
 
     def generate(
         self, prompt: str | Sequence[int], /, *, images: Sequence[bytes] = (), **options: Unpack[Options]
@@ -154,21 +174,32 @@ class Model:
         return self.tokenizer.decode(ids)
 
     def logits(
-        self, ids: Sequence[int], /, *, rows: slice | Sequence[int] = slice(None), images: Sequence[bytes] = ()
+        self,
+        ids: Sequence[int],
+        /,
+        *,
+        rows: slice | Sequence[int] = slice(None),
+        images: Sequence[bytes] = (),
+        encoder_ids: Sequence[int] = (),
     ) -> npt.NDArray[np.float32]:
         """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
 
         Args:
             images: encoded images, one for each -1 among the ids, which becomes as many positions as it has rows.
+            encoder_ids: the text that the encoder reads, of a model that has one; `ids` are then the decoder's.
 
         Raises:
             ContextOverflowError: more ids than the context holds.
-            InvalidRequestError: a model without logits.
+            InvalidRequestError: a model without logits; ids for an encoder that is not there, or none for one that is.
         """
         self._check_computes("logits")
         ids, given = self._given(ids, images)
         wanted = list(range(len(ids)))[rows] if isinstance(rows, slice) else sorted(rows)
-        return self._score(ids, "logits", wanted, given).result()
+        if (self.info.start is None) != (not len(encoder_ids)):
+            want = "none, for the model has no encoder" if self.info.start is None else "those of the encoder's text"
+            raise InvalidRequestError("encoder_ids", got=f"{len(encoder_ids)}", want=want, field="encoder_ids")
+        source = self._checked_ids(encoder_ids) if self.info.start is not None else ()
+        return self._score(ids, "logits", wanted, given, source).result()
 
     def embed(
         self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
@@ -207,6 +238,54 @@ class Model:
             rows /= np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
         return rows
 
+    def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
+        """Compute a prompt and store the state behind it, for `load_prefix` in this process or a later one.
+
+        Returns:
+            Tokens that the file covers: whole blocks of the prompt.
+
+        Raises:
+            InvalidRequestError: the prompt is shorter than a block, an encoder reads it, or the file cannot be written.
+            ContextOverflowError: the prompt is longer than the context.
+        """
+        self._check_computes("logits")
+        if self.info.start is not None:
+            got = "a model whose encoder reads it"
+            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
+        ids, images, _ = self._prompt(self._request(prompt, (), {}))
+        self._score(ids, "logits", [], images).result()
+        key = Scoring(ids, "logits", [], lambda rows: None, images)
+
+        def save(runner: Runner, manager: BlockManager) -> int:
+            keys = key.keys(len(ids) // manager.node_tokens, manager.node_tokens)
+            nodes, _ = manager.tree.resume(manager.tree.walk(b"", keys), key.may_start)
+            if not nodes:
+                want = f"at least {manager.node_tokens}, and room to keep them"
+                raise InvalidRequestError("prompt", got=f"{len(ids)} tokens", want=want, field="prompt")
+            saved.write(Path(path), self._identity(), keys[: len(nodes)], nodes, runner, manager)
+            return len(nodes) * manager.node_tokens
+
+        covered: int = self._engine.call(save).result()
+        return covered
+
+    def load_prefix(self, path: str | os.PathLike[str], /) -> int:
+        """Take what `save_prefix` stored: prompts that begin so need not compute it.
+
+        Returns:
+            Tokens that the file covers.
+
+        Raises:
+            ModelNotFoundError, ModelFormatError: no such file, or a damaged one.
+            InvalidRequestError: it was saved from another model, or one that was loaded otherwise.
+            DeviceMemoryError: there is no room for it.
+        """
+        self._check_open()
+        model = self._identity()
+        covered: int = self._engine.call(
+            lambda runner, manager: saved.read(Path(path), model, runner, manager)
+        ).result()
+        return covered
+
     def close(self) -> None:
         """Free everything. Open streams get ModelClosedError. May be called again."""
         self._finalizer()
@@ -222,6 +301,23 @@ class Model:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+    @staticmethod
+    def _request(
+        prompt: str | Sequence[int] | Messages, tools: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> Request:
+        if not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
+            return Request(messages=prompt, tools=tools, options=options)  # type: ignore[arg-type]
+        return Request(prompt=prompt, tools=tools, options=options)  # type: ignore[arg-type]
+
+    def _prompt(self, request: Request) -> tuple[list[int], Images, Any]:
+        """A request's ids, its images, and the parser of its answer."""
+        if request.messages is not None:
+            return self._render(request)
+        if isinstance(request.prompt, str):
+            return self.tokenizer.encode(request.prompt), NO_IMAGES, PlainParser()
+        assert request.prompt is not None
+        return *self._given(request.prompt, request.images), PlainParser()
 
     def _given(self, ids: Sequence[int], images: Sequence[bytes]) -> tuple[list[int], Images]:
         """Checked ids, in which each -1 has become the rows of an image."""
@@ -243,13 +339,10 @@ class Model:
         return self._eyes
 
     def _render(self, request: Request) -> tuple[list[int], Images, Any]:
-        variables = dict(request.options.get("chat_template_kwargs", {}))
-        if "enable_thinking" in request.options:
-            variables["enable_thinking"] = request.options["enable_thinking"]
         assert request.messages is not None
         messages, found = taken_out(request.messages, self._media_path)
         seen = self._seeing().see(found) if found else []
-        pieces = self._format.render(messages, request.tools, **variables)
+        pieces = self._format.render(messages, request.tools, **_variables(request))
         prompt = "".join(piece.text for piece in pieces)
         bos = self.tokenizer.token_text(self.tokenizer.bos_id)
         add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
@@ -257,6 +350,20 @@ class Model:
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
         return ids, images, self._format.parser(request.tools, prompt)
+
+    def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
+        """Where a chat's system message ends: other chats begin with the same."""
+        if not (self._engine.forgetful and request.messages and len(request.messages) > 1):
+            return ()
+        if request.messages[0]["role"] not in ("system", "developer"):
+            return ()
+        try:
+            variables = {**_variables(request), "add_generation_prompt": False}
+            pieces = self._format.render(request.messages[:1], request.tools, **variables)
+        except TemplateError:  # one that wants a question
+            return ()
+        alone = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces])
+        return (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, ids, strict=False))),)
 
     def _chain(self, options: Mapping[str, Any]) -> chain.SamplerChain:
         options = dict(options)
@@ -305,7 +412,12 @@ class Model:
         return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
 
     def _score(
-        self, ids: list[int], output: str, rows: list[int], images: Images = NO_IMAGES
+        self,
+        ids: list[int],
+        output: str,
+        rows: list[int],
+        images: Images = NO_IMAGES,
+        source: Sequence[int] = (),
     ) -> Future[npt.NDArray[np.float32]]:
         self._check_open()
         if len(ids) > self.plan.ctx:
@@ -324,7 +436,7 @@ class Model:
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, output, rows, done, images))
+        self._engine.submit(Scoring(ids, output, rows, done, images, source))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
@@ -356,6 +468,14 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
+
+
+def _variables(request: Request) -> dict[str, Any]:
+    """What the request tells the chat template beside messages and tools."""
+    variables = dict(request.options.get("chat_template_kwargs", {}))
+    if "enable_thinking" in request.options:
+        variables["enable_thinking"] = request.options["enable_thinking"]
+    return variables
 
 
 def _close(engine: Engine, release: Any, pid: int) -> None:

@@ -298,7 +298,7 @@ def _assign(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> tuple[tu
 def _segments_to_devices(graph: Graph, wishes: Wishes, devices: Sequence[Device]) -> list[int]:
     """Layers in order over the devices: by count, by share, or by free memory; the head goes with the last layer."""
     names = [segment.name for segment in graph.segments]
-    layers = [name for name in names if name.startswith("layer.")]
+    layers = [name for name in names if name.startswith("layer.") and not name.endswith(".rows")]
     if wishes.layers:
         counts = list(wishes.layers)
         if sum(counts) != len(layers):
@@ -313,7 +313,7 @@ def _segments_to_devices(graph: Graph, wishes: Wishes, devices: Sequence[Device]
     current = owners[0] if owners else 0
     for name in names:
         current = place.get(name, current)
-        result.append(current)
+        result.append(place.get(name.removesuffix(".rows"), current))  # "layer.3.rows": what layer 3 will read
     return result
 
 
@@ -367,7 +367,7 @@ def _sized(
 
 
 def _limits(graph: Graph, ctx: int, tokens: int, slots: int, wishes: Wishes) -> Limits:
-    step = max(STEP_TOKENS, ctx) if graph.whole else min(STEP_TOKENS, ctx)
+    step = max(STEP_TOKENS, ctx) if graph.whole or graph.source_groups() else min(STEP_TOKENS, ctx)
     blocks = {}
     for group in (g for g in graph.groups if g.kind == "blocks"):
         sequences = SEQUENCES * STATES if group.window else SEQUENCES
@@ -392,26 +392,31 @@ def _placed(graph: Graph, index: int, device: Device, stages: Sequence[Stage], l
     info = device.info
     mine = [stage for stage in stages if stage.device == index]
     reports = [device.estimate(stage.graph, limits) for stage in mine]
-    weights: Counter[str] = Counter()
+    held = weights_of(stages, index)
+    weights = Counter(device.estimate(held, limits).weights)
     replaced: dict[str, str] = {}
-    for stage, report in zip(mine, reports, strict=True):
-        weights.update(report.weights)
-        for was, now, alone in _converted(graph, stage.graph):
-            replaced[was] = now
-            forms = device.estimate(alone, limits).weights
-            weights.subtract(forms)
-            weights[f"{was} as {now}"] += sum(forms.values())
+    for was, now, alone in _converted(graph, held):
+        replaced[was] = now
+        forms = device.estimate(alone, limits).weights
+        weights.subtract(forms)
+        weights[f"{was} as {now}"] += sum(forms.values())
     return Placed(
         device=info.id,
         about=info.about,
         segments=tuple(s.name for stage in mine for s in stage.graph.segments),
         weights={form: size for form, size in weights.items() if size},
         state=max((r.state for r in reports), default=0),
-        scratch=max((r.scratch for r in reports), default=0),
+        scratch=sum(r.scratch for r in reports),
         free=info.memory_free,
         stand_ins=replaced,
         slots=max((_slot_bytes(device, stage.graph, limits) for stage in mine), default=0),
     )
+
+
+def weights_of(stages: Sequence[Stage], device: int) -> Graph:
+    """A graph of nothing but the weights that a device holds, each once however many of its stages read it."""
+    mine = [stage.graph for stage in stages if stage.device == device]
+    return Graph("weights", {name: graph.values[name] for graph in mine for name in graph.weights()}, (), ())
 
 
 def _slot_bytes(device: Device, graph: Graph, limits: Limits) -> int:

@@ -52,3 +52,13 @@ def model(shared: Path, device_name: str) -> Iterator[halflap.Model]:
     path = shared / "oracle" / "families" / "qwen3-base.gguf"
     with halflap.load(path, devices=[device_name], kv_type="f32", ctx=256) as loaded:
         yield loaded
+
+
+def drained(model: halflap.Model) -> bool:
+    """Wait until no sequence holds anything: an answer is out before its last step has ended."""
+    for _ in range(1000):
+        m = model.metrics
+        if not (m.running or m.waiting or any(m.blocks_used.values()) or any(m.slots_used.values())):
+            return True
+        model.logits([1])
+    return False

@@ -9,22 +9,13 @@ import pytest
 
 import halflap
 from halflap.events import Finish
+from tests.any_device.conftest import drained
 from tests.models.oracle import RECURRENT_CASES
 
 
 @pytest.fixture(params=RECURRENT_CASES)
 def path(request: pytest.FixtureRequest, shared: Path) -> Path:
     return shared / "oracle" / "families" / f"{request.param}.gguf"
-
-
-def drained(model: halflap.Model) -> bool:
-    """Wait until the engine holds nothing: it works in steps, so give it some."""
-    for _ in range(1000):
-        m = model.metrics
-        if not (m.running or m.waiting or any(m.blocks_used.values()) or any(m.slots_used.values())):
-            return True
-        model.logits([1])
-    return False
 
 
 def test_logits_and_greedy_tokens_equal_the_oracle(path: Path, device_name: str) -> None:

@@ -23,21 +23,12 @@ from halflap.errors import (
     SamplerError,
 )
 from halflap.events import Finish, Prefill, Text
+from tests.any_device.conftest import drained
 
 
 @pytest.fixture
 def answers(shared: Path) -> dict[str, np.ndarray]:
     return dict(np.load(shared / "oracle" / "families" / "qwen3-base.npz"))
-
-
-def drained(model: halflap.Model) -> bool:
-    """Wait until the engine holds nothing: it works in steps, so give it some."""
-    for _ in range(1000):
-        metrics = model.metrics
-        if not metrics.running and not metrics.waiting and not any(metrics.blocks_used.values()):
-            return True
-        model.logits([1])
-    return False
 
 
 def test_logits_and_greedy_tokens_equal_the_oracle(model: halflap.Model, answers: dict[str, np.ndarray]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import halflap
+from halflap.errors import ContextOverflowError
 from halflap.events import Prefill
-from tests.any_device.conftest import row_invariant_devices
+from tests.any_device.conftest import drained, row_invariant_devices
 from tests.models.oracle import RECURRENT_CASES
 
 WINDOWED_CASES = (
@@ -97,8 +98,70 @@ def test_the_first_event_tells_what_was_found(model: halflap.Model) -> None:
 
 def test_nothing_is_held_when_all_is_done_but_kept(model: halflap.Model) -> None:
     ask(model, text(7, 140), max_tokens=8)
-    model.logits([1])
+    assert drained(model)
     metrics = model.metrics
-    assert not any(metrics.blocks_used.values())
-    assert not any(metrics.slots_used.values())
     assert any(metrics.blocks_cached.values()) or any(metrics.slots_cached.values())
+
+
+def test_several_answers_to_one_prompt_read_it_once(model: halflap.Model) -> None:
+    prompt = text(8, 200)
+    options: dict[str, Any] = {"max_tokens": 5, "temperature": 1.5, "ignore_eos": True}
+    before = model.metrics.prompt_tokens
+    found = [s.result() for s in model.streams(prompt, 4, seed=3, **options)]
+    assert model.metrics.prompt_tokens - before <= len(prompt) + 3 * again(model)
+    alone = [model.generate(prompt, seed=3 + i, cache=False, **options) for i in range(4)]
+    if set(model.plan.devices) <= set(row_invariant_devices()):
+        assert [done.tokens for done in found] == [done.tokens for done in alone]
+
+
+def test_many_long_prompts_in_a_small_pool_make_room_and_answer_as_if_alone(
+    shared: Path, row_invariant_device: str
+) -> None:
+    device_name = row_invariant_device
+    for case in ("qwen3-base", "gemma3-base", "qwen35-dense"):
+        path = shared / "oracle" / "families" / f"{case}.gguf"
+        prompts = [text(20 + i, 40 + 17 * i) for i in range(8)]
+        options: dict[str, Any] = {"max_tokens": 60, "temperature": 0.8, "ignore_eos": True}
+        whole = halflap.plan(path, devices=[device_name], ctx=256)
+        room = whole.kv_bytes * 300 // whole.kv_tokens
+        with halflap.load(path, devices=[device_name], ctx=256, kv_bytes=room) as small:
+            streams = [small.stream(p, seed=i, **options) for i, p in enumerate(prompts)]
+            found = [[t.id for t in s.result().tokens] for s in streams]
+            preempted = small.metrics.preemptions
+        with halflap.load(path, devices=[device_name], ctx=256) as model:
+            alone = [[t.id for t in model.generate(p, seed=i, **options).tokens] for i, p in enumerate(prompts)]
+        assert found == alone
+        assert preempted, case
+
+
+def test_a_system_message_is_resumed_behind_by_another_chat(shared: Path) -> None:
+    system = {"role": "system", "content": "You are a careful clerk who answers in few words. " * 4}
+    with halflap.load("starter") as model:
+        first = model.chat([system, {"role": "user", "content": "What is 2+3?"}], max_tokens=4)
+        done = model.chat(
+            [system, {"role": "user", "content": "Name a colour, and say why you like it."}], max_tokens=4
+        )
+        assert done.usage.cached_tokens >= first.usage.prompt_tokens - 64 - 16
+
+
+@pytest.mark.parametrize("how", ["drop_oldest", "drop_middle"])
+def test_an_answer_goes_on_beyond_the_context_where_the_request_says_so(
+    shared: Path, device_name: str, how: Any
+) -> None:
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    with halflap.load(path, devices=[device_name], ctx=64) as model:
+        prompt = text(9, 50)
+        done = model.generate(prompt, max_tokens=60, overflow=how, **GREEDY)
+        assert done.usage.completion_tokens == 60
+        assert done.usage.prompt_tokens == 50
+        ids = list(prompt)
+        for token in done.tokens:  # the same by hand, without anything kept
+            if len(ids) >= 64:
+                ids = ids[:1] + ids[-31:] if how == "drop_oldest" else ids[:16] + ids[-16:]
+            row = model.logits(ids, rows=[-1 % len(ids)])[0]
+            assert row[token.id] >= row.max() - 1e-3
+            ids.append(token.id)
+        long = model.generate(text(10, 200), max_tokens=3, overflow=how, **GREEDY)
+        assert long.usage.completion_tokens == 3
+        with pytest.raises(ContextOverflowError):
+            model.generate(text(10, 200), max_tokens=3)

@@ -1,7 +1,8 @@
-"""T5's encoder against a whole model's logits: its decoder is written out here, in numpy, on top of our rows."""
+"""T5 whole, and its encoder alone: for that one the decoder is written out here, in numpy, on top of our rows."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import halflap
 from halflap import loading
 from halflap.architectures.t5encoder import REACH, buckets
+from halflap.errors import ContextOverflowError, InvalidRequestError
 from halflap.weights import gguf_writer
 
 F32 = npt.NDArray[np.float32]
@@ -81,8 +83,82 @@ def test_the_encoders_rows_lead_a_decoder_to_the_oracles_logits(
     np.testing.assert_allclose(rows[-len(ids) :], rows[: len(ids)], atol=1e-5)
 
 
+@pytest.fixture(params=["t5-base", "t5-tied"])
+def path(request: pytest.FixtureRequest, shared: Path) -> Path:
+    return shared / "oracle" / "families" / f"{request.param}.gguf"
+
+
+def test_a_whole_model_gives_the_oracles_logits_and_greedy_tokens(path: Path, device_name: str) -> None:
+    answers = np.load(path.with_suffix(".npz"))
+    read, said, greedy = (answers[name].tolist() for name in ("tokens", "dec_tokens", "greedy"))
+    wanted = np.concatenate([answers["logits_hf"], answers["greedy_logits_hf"]])
+    with halflap.load(path, devices=[device_name], kv_type="f32") as model:
+        logits = model.logits(said + greedy, encoder_ids=read)
+        assert np.abs(logits - wanted).max() < 2e-3 * np.abs(wanted).max()
+        assert logits[len(said) - 1 : -1].argmax(axis=1).tolist() == greedy
+        again = model.logits(said + greedy, encoder_ids=read, rows=[0, len(said)])
+        np.testing.assert_allclose(again, logits[[0, len(said)]], atol=1e-5)
+
+
+def test_the_encoder_reads_the_prompt_and_the_decoder_answers(path: Path, device_name: str) -> None:
+    texts = [[(i * 13 + j * 7) % 300 + 5 for j in range(1 + 9 * i)] for i in range(6)]
+    with halflap.load(path, devices=[device_name], kv_type="f32") as model:
+        alone = []
+        for text in texts:
+            done = model.generate(text, max_tokens=8, temperature=0, ignore_eos=True)
+            said = [token.id for token in done.tokens]
+            logits = model.logits([0, *said], encoder_ids=text)
+            assert logits[:-1].argmax(axis=1).tolist() == said
+            assert done.usage.prompt_tokens == len(text) + 1
+            alone.append(said)
+        streams = [model.stream(text, max_tokens=8, temperature=0, ignore_eos=True) for text in texts]
+        assert [[token.id for token in stream.result().tokens] for stream in streams] == alone
+        assert model.generate("a text", max_tokens=3, temperature=0).tokens
+        assert not any(model.metrics.blocks_used.values())
+
+
+def test_a_model_over_two_devices_gives_the_same_logits(path: Path, device_name: str) -> None:
+    answers = np.load(path.with_suffix(".npz"))
+    read, said, wanted = answers["tokens"].tolist(), answers["dec_tokens"].tolist(), answers["logits_hf"]
+    for split in ([1, 1], [3, 1], [1, 3]):
+        with halflap.load(path, devices=["reference", device_name], split=split, kv_type="f32") as model:
+            logits = model.logits(said, encoder_ids=read)
+            assert np.abs(logits - wanted).max() < 2e-3 * np.abs(wanted).max()
+
+
+def test_quantised_rows_of_the_text_are_rotated_like_those_of_the_answer(path: Path, device_name: str) -> None:
+    answers = np.load(path.with_suffix(".npz"))
+    read, said, wanted = answers["tokens"].tolist(), answers["dec_tokens"].tolist(), answers["logits_hf"]
+    with halflap.load(path, devices=[device_name], kv_type="f16", kv_rotation=True) as model:
+        logits = model.logits(said, encoder_ids=read)
+    assert np.abs(logits - wanted).max() < 5e-3 * np.abs(wanted).max()
+
+
+def test_what_an_encoder_cannot_read_is_refused(path: Path, device_name: str) -> None:
+    with halflap.load(path, devices=[device_name], ctx=64) as model:
+        with pytest.raises(InvalidRequestError, match="encoder_ids"):
+            model.logits([0, 5])
+        with pytest.raises(InvalidRequestError, match="token id"):
+            model.logits([0, 5], encoder_ids=[4000])
+        with pytest.raises(ContextOverflowError):
+            model.generate([5] * 2000, max_tokens=2)
+        with pytest.raises(InvalidRequestError, match="encoder reads it"):
+            model.save_prefix([5] * 60, "nowhere")
+        with pytest.raises(InvalidRequestError, match="hidden"):
+            model.embed("a text")
+        assert model.logits([0, 5], encoder_ids=[7]).shape == (2, 320)
+
+
+def test_embeddings_are_placed_once(path: Path) -> None:
+    plan = halflap.plan(path, devices=["reference"])
+    with loading.open_model(path) as file:
+        assert sum(plan.placed[0].weights.values()) == sum(4 * math.prod(i.shape) for i in file.tensors.values())
+
+
 def test_distances_fall_into_the_published_buckets() -> None:
     found = buckets(32)
     assert len(found) == 2 * REACH + 1
     assert [found[REACH - d] for d in (0, 1, 7, 8, 11, 12, 127, 128)] == [0, 1, 7, 8, 8, 9, 15, 15]
     assert [found[REACH + d] for d in (1, 7, 8, 128)] == [17, 23, 24, 31]
+    found = buckets(32, one_way=True)
+    assert [found[REACH - d] for d in (-1, 0, 1, 15, 16, 18, 128)] == [0, 0, 1, 15, 16, 16, 31]

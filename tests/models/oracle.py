@@ -70,6 +70,8 @@ RECURRENT_CASES = (
     "qwen3next-base",
 )
 CASES += RECURRENT_CASES
+SOURCE_CASES = ("t5-base", "t5-tied")
+"""An encoder's text first, then a decoder's tokens."""
 ENCODER_CASES = ("bert-base", "embgemma-base", "modernbert-base", "nomicbert-base", "xlmr-base")
 """Of the folder `families`; the graphs take whole sequences only."""
 FLOAT_CASES = ("deepseek4-mxfp4",)
@@ -114,12 +116,15 @@ class OracleModel:
         self.graph, self.sequences = self.architecture.graph, sequences
         answers = np.load(path.with_suffix(".npz"))
         self.tokens: npt.NDArray[np.int32] = answers["tokens"].astype(np.int32)
+        self.source = self.tokens[:0]  # what an encoder reads before
+        if "dec_tokens" in answers:
+            self.source, self.tokens = self.tokens, answers["dec_tokens"].astype(np.int32)
         # A quantised file is compared with exact activations and its own dequantised weights.
         strict = "logits_dequant" if "logits_dequant" in answers else "logits_hf"
         self.logits: npt.NDArray[np.float32] = answers[strict]
         # An embedding model's answer is its last hidden state.
         self.wanted = "hidden" if "pooled_hf" in answers else "logits"
-        count = len(self.tokens) * sequences
+        count = max(len(self.tokens), len(self.source)) * sequences
         pools: dict[str, dict[str, int]] = {"blocks": {}, "slots": {}}
         for group in self.graph.groups:
             pools[group.kind][group.name] = sequences * (self._blocks(group) if group.kind == "blocks" else 1)
@@ -129,7 +134,9 @@ class OracleModel:
         )  # fmt: skip
         self.devices = [device] if second is None else [device, second]
         half = len(self.graph.segments) // len(self.devices)
-        places = [int(second is not None and i >= half) for i, s in enumerate(self.graph.segments) for _ in s.nodes]
+        at = {s.name: i for i, s in enumerate(self.graph.segments)}
+        at |= {name: at.get(name.removesuffix(".rows"), i) for name, i in at.items()}  # with the layer that reads them
+        places = [int(second is not None and at[s.name] >= half) for s in self.graph.segments for _ in s.nodes]
         weights = loading.weights_of(self.file)
         self.stages, self.weights = [], []
         for stage in split(self.graph, places):
@@ -140,15 +147,18 @@ class OracleModel:
 
     def run(self, chunks: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits (sequences, tokens, vocab) with the prompt fed in chunks of these sizes."""
+        groups = {stage.device: stage.graph.groups for stage in self.stages}
+        states = {i: self.devices[i].state(held, self.limits) for i, held in groups.items()}
         machines = []
         for stage, weights in zip(self.stages, self.weights, strict=True):
             device = self.devices[stage.device]
-            state = device.state(stage.graph.groups, self.limits)
-            machines.append((stage, device, state, device.compile(stage.graph, weights, state, self.limits)))
+            machines.append((stage, device, device.compile(stage.graph, weights, states[stage.device], self.limits)))
         parts, start = [], 0
-        for size in chunks:
+        for size in chunks if not len(self.source) else (0, *chunks):
             step, values = self._step(start, start + size), {}
-            for stage, device, _, executable in machines:
+            for stage, device, executable in machines:
+                if stage.source != (size == 0):
+                    continue
                 given = {name: values[name] for name in stage.receives}
                 names = {g.name for g in stage.graph.groups}
                 own = attrs.evolve(
@@ -157,11 +167,11 @@ class OracleModel:
                     slots={name: slots for name, slots in step.slots.items() if name in names},
                 )
                 values |= executable.run(device.begin(own), given, list(stage.sends)).wait()
-            parts.append(values[self.wanted].reshape(self.sequences, size, -1))
+            if size:
+                parts.append(values[self.wanted].reshape(self.sequences, size, -1))
             start += size
-        for _, _, state, executable in machines:
-            executable.close()
-            state.close()
+        for part in (*(executable for _, _, executable in machines), *states.values()):
+            part.close()
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
@@ -170,22 +180,24 @@ class OracleModel:
         self.file.close()
 
     def _step(self, start: int, stop: int) -> Step:
-        s, n = self.sequences, stop - start
-        index = np.tile(np.arange(start, stop, dtype=np.int32), s)
+        tokens = self.tokens[start:stop] if stop > start else self.source
+        s, n = self.sequences, len(tokens)
+        index = np.tile(np.arange(start, start + n, dtype=np.int32), s)
         target = np.arange(s, dtype=np.int32)[::-1].copy()
         slots = SlotStep(target if start else np.full(s, -1, np.int32), target, np.zeros((0, 2), np.int32))
         return Step(
-            ids=np.tile(self.tokens[start:stop], s),
+            ids=np.tile(tokens, s),
             index=index,
             position=index[None],
             seq_start=np.arange(s + 1, dtype=np.int32) * n,
-            rows=np.arange(s * n, dtype=np.int32),
+            rows=np.arange(s * (stop - start), dtype=np.int32),
             groups={g.name: self._table(g, stop) for g in self.graph.groups if g.kind == "blocks"},
             slots={g.name: slots for g in self.graph.groups if g.kind == "slots"},
         )
 
     def _blocks(self, group: StateGroup) -> int:
-        return -(-len(self.tokens) // group.block_tokens)
+        tokens = self.source if group.name in self.graph.source_groups() else self.tokens
+        return -(-len(tokens) // group.block_tokens)
 
     def _table(self, group: StateGroup, stop: int) -> GroupStep:
         s, each = self.sequences, self._blocks(group)
@@ -193,7 +205,7 @@ class OracleModel:
             np.arange(s + 1, dtype=np.int32) * each,
             np.arange(s * each, dtype=np.int32)[::-1].copy(),
             np.zeros(s, np.int32),
-            np.full(s, stop, np.int32),
+            np.full(s, len(self.source) if group.name in self.graph.source_groups() else stop, np.int32),
         )
 
 

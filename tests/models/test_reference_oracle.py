@@ -9,7 +9,16 @@ import pytest
 from halflap.architectures import gpt_oss
 from halflap.device.reference import ReferenceDevice
 from halflap.weights import gguf, gguf_writer
-from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, RECURRENT_CASES, OracleModel, error, oracle_file
+from tests.models.oracle import (
+    CASES,
+    ENCODER_CASES,
+    EXTRA_CASES,
+    RECURRENT_CASES,
+    SOURCE_CASES,
+    OracleModel,
+    error,
+    oracle_file,
+)
 
 
 @pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
@@ -18,6 +27,16 @@ def test_logits_equal_the_oracle_however_the_prompt_is_fed(shared: Path, case: s
     count = len(model.tokens)
     for chunks in ([count], [1] * count, [7, 13, 1, count - 21]):
         assert error(model.run(chunks)[0], model.logits) < 1e-4
+    model.close()
+
+
+@pytest.mark.parametrize("case", SOURCE_CASES)
+def test_a_decoder_that_reads_an_encoders_rows_gives_the_oracles_logits(shared: Path, case: str) -> None:
+    model = OracleModel(oracle_file(shared, case), ReferenceDevice(), sequences=2)
+    count = len(model.tokens)
+    for chunks in ([count], [1] * count, [5, 1, count - 6]):
+        for found in model.run(chunks):
+            assert error(found, model.logits) < 1e-4
     model.close()
 
 

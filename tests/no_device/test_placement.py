@@ -156,8 +156,8 @@ def test_slots_are_counted_beside_the_kv_cache(shared: Path) -> None:
     plan = halflap.plan(path, devices=["reference"], ctx=64, kv_bytes=1 << 16)
     graph = architecture(path).graph
     per_sequence = 4 * sum(layer.k for layer in graph.group("recurrent").layers)
-    assert plan.limits.slots == {"recurrent": 16}
-    assert plan.placed[0].slots == 16 * per_sequence
+    assert plan.limits.slots == {"recurrent": 48}
+    assert plan.placed[0].slots == 48 * per_sequence
     assert plan.placed[0].state == plan.kv_bytes + plan.placed[0].slots
     assert plan.kv_bytes <= 1 << 16
 
@@ -175,8 +175,8 @@ def test_slots_give_way_before_the_plan_fails(shared: Path) -> None:
     whole = make_plan("x", found.graph, 64, Wishes(ctx=64), [ReferenceDevice()])
     device.free = whole.placed[0].total - whole.placed[0].slots // 2 - 1
     plan = make_plan("x", found.graph, 64, Wishes(ctx=64), [device])
-    assert plan.limits.slots == {"recurrent": 4}
-    assert any("4 sequences at once" in note for note in plan.notes)
+    assert plan.limits.slots == {"recurrent": 12}
+    assert any("12 sequences at once" in note for note in plan.notes)
     device.free = whole.placed[0].total - whole.placed[0].slots
     with pytest.raises(PlanError, match="lacks"):
         make_plan("x", found.graph, 64, Wishes(ctx=64), [device])

@@ -73,6 +73,14 @@ Executable::Executable(std::shared_ptr<Device> device, Graph graph, std::shared_
       same = have[g].layers[l].k_width == groups[g].layers[l].k_width && have[g].layers[l].v_width == groups[g].layers[l].v_width;
     if (!same) fail(HL_INVALID, "state: got other groups, want '%.100s' in place %zu", groups[g].name.c_str(), g);
   }
+  addressed_.assign(state_->groups.size(), false);
+  for (const Node &node : plan_.graph.nodes) {
+    const bool cross = std::any_of(node.attributes.begin(), node.attributes.end(),
+                                   [](const Attribute &a) { return a.name == "cross" && a.integer != 0; });
+    for (const Attribute &a : node.attributes)
+      if ((a.name == "group" || a.name == "far_group") && !cross && plan_.graph.group(a.string) >= 0)
+        addressed_[static_cast<size_t>(plan_.graph.group(a.string))] = true;
+  }
   buffers_.assign(plan_.offsets.size(), nullptr);
   for (size_t v = 0; v < plan_.graph.values.size(); v++) {
     const Value &value = plan_.graph.values[v];
@@ -112,7 +120,7 @@ void Executable::check_tensors(const char *what, const hl_tensor *tensors, int64
 }
 
 void Executable::run(const hl_run &run) {
-  const Step step = read_step(run.step, plan_.limits, *state_);
+  const Step step = read_step(run.step, plan_.limits, *state_, addressed_);
   if (step.axes > 1 && step.axes < plan_.axes)
     fail(HL_INVALID, "axes of the positions: got %lld, want 1 or at least %d", static_cast<long long>(step.axes), plan_.axes);
   check_tensors("inputs", run.inputs, run.n_inputs, step, false);

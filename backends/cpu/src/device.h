@@ -36,6 +36,7 @@ struct Executable {
   std::shared_ptr<Weights> weights_;
   std::shared_ptr<State> state_;
   Plan plan_;
+  std::vector<bool> addressed_;  // by group of the state: see read_step
   Buffer scratch_;
   std::vector<uint8_t *> buffers_;
   int ids_ = -1, rows_ = -1;  // the inputs that come from the step

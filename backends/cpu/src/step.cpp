@@ -10,7 +10,8 @@ static void check_range(const char *what, int64_t got, int64_t low, int64_t high
   if (got < low || got >= high) fail(HL_INVALID, "%s: got %lld, want %lld to %lld", what, ll(got), ll(low), ll(high - 1));
 }
 
-static GroupStep read_group(const hl_group_step &from, const Step &step, const Group &group, const Limits &limits) {
+static GroupStep read_group(const hl_group_step &from, const Step &step, const Group &group, const Limits &limits,
+                            bool addressed) {
   check_struct("hl_group_step", from.struct_size, sizeof from);
   const int64_t S = step.sequences;
   check_range("blocks listed", from.n_blocks, 0, INT32_MAX);
@@ -29,7 +30,7 @@ static GroupStep read_group(const hl_group_step &from, const Step &step, const G
            ll(first + (end - begin) * group.block_tokens()));
     if (limits.context && length > limits.context)
       fail(HL_INVALID, "length: got %lld, want at most limits.context %lld", ll(length), ll(limits.context));
-    for (int64_t t = step.seq_start[s]; t < step.seq_start[s + 1]; t++) {
+    for (int64_t t = step.seq_start[s]; addressed && t < step.seq_start[s + 1]; t++) {
       check_range("index", step.index[t], first, length);
       if (t > step.seq_start[s] && step.index[t] <= step.index[t - 1])
         fail(HL_INVALID, "index: got %d after %d, want ascending within a sequence", step.index[t], step.index[t - 1]);
@@ -83,7 +84,7 @@ static void check_spans(const Step &step) {
   }
 }
 
-Step read_step(const hl_step *from, const Limits &limits, const State &state) {
+Step read_step(const hl_step *from, const Limits &limits, const State &state, const std::vector<bool> &addressed) {
   if (!from) fail(HL_INVALID, "step: got NULL, want a step");
   check_struct("hl_step", from->struct_size, sizeof *from);
   Step step{from->n_tokens, from->n_sequences, from->n_rows,    from->ids, from->index, from->position,
@@ -109,7 +110,8 @@ Step read_step(const hl_step *from, const Limits &limits, const State &state) {
   for (int64_t g = 0; g < groups; g++)
     step.groups.push_back(state.groups[static_cast<size_t>(g)].kind == HL_SLOTS
                               ? read_slots(at(from->groups, g), step, state.groups[static_cast<size_t>(g)])
-                              : read_group(at(from->groups, g), step, state.groups[static_cast<size_t>(g)], limits));
+                              : read_group(at(from->groups, g), step, state.groups[static_cast<size_t>(g)], limits,
+                                           addressed[static_cast<size_t>(g)]));
 
   check_range("copies", from->n_copies, 0, INT32_MAX);
   if (from->n_copies && !from->copies) fail(HL_INVALID, "copies: got NULL, want %lld", ll(from->n_copies));

@@ -35,6 +35,7 @@ inline int64_t seen_end(const Step &step, int64_t t) {
 }
 
 // Throws HL_INVALID where an index could lead a kernel out of bounds.
-Step read_step(const hl_step *step, const Limits &limits, const State &state);
+// addressed: by group, whether the step's tokens find rows of their own there.
+Step read_step(const hl_step *step, const Limits &limits, const State &state, const std::vector<bool> &addressed);
 
 }  // namespace halflap::cpu

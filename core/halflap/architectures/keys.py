@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from halflap.errors import ModelFormatError, UnsupportedModelError
@@ -18,12 +18,18 @@ class Keys:
     Args:
         metadata: all of the file's metadata.
         tensors: name -> (dtype, shape) of the file's tensors.
+        magnitude: the root mean square of a tensor's first numbers, for the rare fact that a file tells no other way.
     """
 
     def __init__(
-        self, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[str, Shape]]
+        self,
+        architecture: str,
+        metadata: Mapping[str, Any],
+        tensors: Mapping[str, tuple[str, Shape]],
+        magnitude: Callable[[str], float] | None = None,
     ) -> None:
         self.architecture, self.metadata, self.tensors = architecture, metadata, tensors
+        self.magnitude = magnitude
         self.asked: set[str] = set()
 
     def has(self, key: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -29,6 +29,7 @@ class Architecture:
         vocab: rows of the token embedding.
         layers: blocks of the model.
         pooling: how one row is made of many, if the file says so.
+        start: the token that an answer to a source text begins with; None: the model reads no source text.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Architecture:
     vocab: int
     layers: int
     pooling: str | None = None
+    start: int | None = None
 
 
 def load(
@@ -45,12 +47,14 @@ def load(
     metadata: Mapping[str, Any],
     tensors: Mapping[str, tuple[str, Shape]],
     changes: Changes = NO_CHANGES,
+    magnitude: Callable[[str], float] | None = None,
 ) -> Architecture:
     """Build the graph of `general.architecture` = name.
 
     Args:
         tensors: name -> (dtype, shape) of every tensor of the file.
         changes: what is to be read otherwise than the file says.
+        magnitude: see `Keys`.
 
     Raises:
         InvalidRequestError: a change that this model cannot take.
@@ -63,7 +67,7 @@ def load(
         raise UnsupportedModelError(
             "architecture", got=repr(name), want=unknown.want, fix=unknown.fix, what_kind="architecture", name=name
         ) from None
-    keys = Keys(name, changes.metadata(metadata), tensors)
+    keys = Keys(name, changes.metadata(metadata), tensors, magnitude)
     if keys.has("block_count"):
         keys.integer("block_count", most=MOST_BLOCKS)  # before anything is listed for each of them
     config = module.Config.read(keys)
@@ -77,7 +81,8 @@ def load(
     if changes.skip_layers:
         graph = skip_layers(graph, changes.skip_layers)
     verify(graph)
-    return Architecture(name, graph, config.context, config.width, config.vocab, config.layers, pooling)
+    start = config.start if graph.source_groups() else None
+    return Architecture(name, graph, config.context, config.width, config.vocab, config.layers, pooling, start)
 
 
 def fitted(

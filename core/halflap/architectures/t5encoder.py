@@ -1,4 +1,4 @@
-"""The encoder of T5 alone: distances are learned, as a number per head and bucket, instead of positions."""
+"""The encoder of T5, alone or (t5.py) before a decoder: no positions, but a number per head and bucket of distance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import frozen
 
 from halflap.architectures.keys import Keys, Shape
 from halflap.graph.builder import GraphBuilder
-from halflap.graph.ir import Graph
+from halflap.graph.ir import Graph, Value
 
 REACH = 128
 """Keys further away than this share a bucket; files do not say so, and every published model has it."""
@@ -52,24 +52,33 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
     yield "enc.output_norm.weight", (c.width,)
     for i in range(c.layers):
         b = f"enc.blk.{i}."
-        yield b + "attn_norm.weight", (c.width,)
-        yield b + "attn_q.weight", (c.heads * c.head_dim, c.width)
-        yield b + "attn_k.weight", (c.heads * c.head_dim, c.width)
-        yield b + "attn_v.weight", (c.heads * c.v_head_dim, c.width)
-        yield b + "attn_o.weight", (c.width, c.heads * c.v_head_dim)
+        yield from attention_weights(c, b + "attn")
         yield f"{b}attn_rel_b.weight{'?' if i else ''}", (c.buckets, c.heads)
-        yield b + "ffn_norm.weight", (c.width,)
-        yield b + "ffn_gate.weight?", (c.ffn, c.width)
-        yield b + "ffn_up.weight", (c.ffn, c.width)
-        yield b + "ffn_down.weight", (c.width, c.ffn)
+        yield from ffn_weights(c, b)
 
 
-def buckets(count: int) -> tuple[int, ...]:
+def attention_weights(c: Config, prefix: str) -> Iterator[tuple[str, Shape]]:
+    yield prefix + "_norm.weight", (c.width,)
+    yield prefix + "_q.weight", (c.heads * c.head_dim, c.width)
+    yield prefix + "_k.weight", (c.heads * c.head_dim, c.width)
+    yield prefix + "_v.weight", (c.heads * c.v_head_dim, c.width)
+    yield prefix + "_o.weight", (c.width, c.heads * c.v_head_dim)
+
+
+def ffn_weights(c: Config, b: str) -> Iterator[tuple[str, Shape]]:
+    yield b + "ffn_norm.weight", (c.width,)
+    yield b + "ffn_gate.weight?", (c.ffn, c.width)
+    yield b + "ffn_up.weight", (c.ffn, c.width)
+    yield b + "ffn_down.weight", (c.width, c.ffn)
+
+
+def buckets(count: int, *, one_way: bool = False) -> tuple[int, ...]:
     """The bucket of each distance of a key from its query, from -REACH to REACH (Raffel et al. 2019).
 
-    Half of them are for keys that follow; of each half, half are for one distance each, the others widen by logarithm.
+    Half of them are for keys that follow, but for a decoder, which sees none (`one_way`). Of those for keys behind,
+    half are for one distance each, the others widen by logarithm.
     """
-    half = count // 2
+    half = count if one_way else count // 2
     exact = half // 2
 
     def behind(distance: int) -> int:
@@ -77,7 +86,8 @@ def buckets(count: int) -> tuple[int, ...]:
             return distance
         return min(exact + int(math.log(distance / exact) / math.log(REACH / exact) * (half - exact)), half - 1)
 
-    return tuple(behind(abs(d)) + (half if d > 0 else 0) for d in range(-REACH, REACH + 1))
+    ahead = 0 if one_way else half
+    return tuple(behind(0 if one_way and d > 0 else abs(d)) + (ahead if d > 0 else 0) for d in range(-REACH, REACH + 1))
 
 
 def build(c: Config, g: GraphBuilder) -> Graph:
@@ -86,27 +96,37 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     x = g.embed(g.input("ids", "i32", "T"), g.weight("token_embd.weight"))
     for i in range(c.layers):
         g.segment(f"layer.{i}")
-        b = f"enc.blk.{i}."
-        h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
-        q = g.linear(h, g.weight(b + "attn_q.weight"))
-        k = g.linear(h, g.weight(b + "attn_k.weight"))
-        v = g.linear(h, g.weight(b + "attn_v.weight"))
-        bias = g.optional(b + "attn_rel_b.weight") or g.weight("enc.blk.0.attn_rel_b.weight")
-        h = g.self_attention(
-            q, k, v, bias, heads=c.heads, kv_heads=c.heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim, scale=1.0,
-            buckets=buckets(c.buckets),
-        )  # fmt: skip
-        x = g.add(x, g.linear(h, g.weight(b + "attn_o.weight")))
+        x = attend(c, g, i, x)
         if i == c.layers - 1:
             x = g.take(x, rows)
-        h = g.rms_norm(x, g.weight(b + "ffn_norm.weight"), eps=c.eps)
-        up = g.linear(h, g.weight(b + "ffn_up.weight"))
-        if (gate := g.optional(b + "ffn_gate.weight")) is not None:
-            h = g.glu(g.linear(h, gate), up, activation="gelu_tanh")
-        else:
-            h = g.activate(up, activation="relu")
-        x = g.add(x, g.linear(h, g.weight(b + "ffn_down.weight")))
+        x = feed_forward(c, g, f"enc.blk.{i}.", x)
     g.segment("head")
     x = g.rms_norm(x, g.weight("enc.output_norm.weight"), eps=c.eps)
     g.output(x, "hidden")
     return g.finish()
+
+
+def attend(c: Config, g: GraphBuilder, i: int, x: Value) -> Value:
+    """Attention of a layer of the encoder, added to what it reads."""
+    b = f"enc.blk.{i}."
+    h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
+    q, k, v = (g.linear(h, g.weight(f"{b}attn_{name}.weight")) for name in "qkv")
+    bias = g.optional(b + "attn_rel_b.weight") or g.weight("enc.blk.0.attn_rel_b.weight")
+    h = g.self_attention(
+        q, k, v, bias, heads=c.heads, kv_heads=c.heads, head_dim=c.head_dim, v_head_dim=c.v_head_dim, scale=1.0,
+        buckets=buckets(c.buckets),
+    )  # fmt: skip
+    y: Value = g.add(x, g.linear(h, g.weight(b + "attn_o.weight")))
+    return y
+
+
+def feed_forward(c: Config, g: GraphBuilder, b: str, x: Value) -> Value:
+    """The other half of a layer."""
+    h = g.rms_norm(x, g.weight(b + "ffn_norm.weight"), eps=c.eps)
+    up = g.linear(h, g.weight(b + "ffn_up.weight"))
+    if (gate := g.optional(b + "ffn_gate.weight")) is not None:
+        h = g.glu(g.linear(h, gate), up, activation="gelu_tanh")
+    else:
+        h = g.activate(up, activation="relu")
+    y: Value = g.add(x, g.linear(h, g.weight(b + "ffn_down.weight")))
+    return y

@@ -54,7 +54,7 @@ class Test:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--devices", help="Devices in order.")
 @common.change_options
-@common.projector_option
+@common.beside_options
 @common.as_json
 def command(
     model: str,

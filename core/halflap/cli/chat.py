@@ -39,7 +39,7 @@ A line that ends in \\ goes on in the next; \"\"\" begins and ends a block. Ctrl
 @common.placement_options
 @common.plan_file
 @common.change_options
-@common.projector_option
+@common.beside_options
 @common.sampling_options
 @common.as_json
 def command(model: str, system: str | None, as_json: bool, **options: Any) -> None:

@@ -126,6 +126,11 @@ projector_option = click.option(
     "-mm", "--mmproj", type=click.Path(path_type=Path), help="File of the model's image projector."
 )
 
+beside_options = together(
+    projector_option,
+    click.option("-md", "--draft", help="Guess ahead: lookup, or a smaller model with the same vocabulary."),
+)
+
 plan_file = click.option(
     "--plan", type=click.Path(path_type=Path), help="A plan that `halflap plan --save` wrote; instead of placing anew."
 )

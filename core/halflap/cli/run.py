@@ -27,7 +27,7 @@ from halflap.stream import Stream
 @common.placement_options
 @common.plan_file
 @common.change_options
-@common.projector_option
+@common.beside_options
 @common.sampling_options
 @common.as_json
 def command(
@@ -82,6 +82,7 @@ def open_model(model: str, options: dict[str, Any]) -> Model:
             model,
             plan=common.plan(model, options, changed, projector),
             projector=projector,
+            draft=options.pop("draft"),
             overrides=changed.overrides,
             skip_layers=changed.skip_layers,
             progress=lambda p: waiting.update(p.done, p.total),

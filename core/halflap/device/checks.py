@@ -6,7 +6,7 @@ checks behind `abi.h`, where no Python exception could reach them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from halflap.device.interface import Array, Weight
 from halflap.device.sizes import weight_bytes
 from halflap.errors import DeviceError, HalflapError, UnsupportedOpError
 from halflap.graph import ops
-from halflap.graph.ir import Graph, Node, StateGroup
+from halflap.graph.ir import Graph, Node
 from halflap.graph.step import Ints, Limits, Step
 
 
@@ -62,8 +62,8 @@ def check_weight(weight: Weight, device: str) -> None:
         raise invalid(device, f"weight {weight.name!r}", f"{weight.data.nbytes} bytes", f"{wanted}")
 
 
-def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device: str) -> None:
-    """For `run`: counts within the limits, every index inside what it points into.
+def check_step(step: Step, graph: Graph, limits: Limits, device: str) -> None:
+    """For `run` of a graph: counts within the limits, every index inside what it points into.
 
     Raises:
         DeviceError: some number is out of bounds.
@@ -78,6 +78,7 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
     _check_range(step.rows, 0, step.n_tokens, "wanted row", device)
     if step.span_end is not None:
         _check_spans(step, step.span_end, device)
+    groups, addressed = graph.groups, _addressed(graph)
     slots = {group.name for group in groups if group.kind == "slots"}
     if any(copy.group in slots for copy in step.copies):
         raise invalid(device, "copy", "one in a slots group", "copies of blocks only")
@@ -93,12 +94,22 @@ def check_step(step: Step, groups: Sequence[StateGroup], limits: Limits, device:
                           (table.length - table.first_token).tolist())  # fmt: skip
         first = np.repeat(table.first_token, np.diff(step.seq_start))
         length = np.repeat(table.length, np.diff(step.seq_start))
-        if np.any(step.index < first) or np.any(step.index >= length):
+        if group.name in addressed and (np.any(step.index < first) or np.any(step.index >= length)):
             raise invalid(device, f"index in group {group.name!r}", step.index.tolist(), "places that its blocks hold")
         for copy in step.copies:
             if copy.group == group.name:
                 ends = np.array([copy.source, copy.target], np.int32)
                 _check_range(ends, 0, pool, f"copied block of group {group.name!r}", device)
+
+
+def _addressed(graph: Graph) -> set[str]:
+    """The blocks groups in which the graph's tokens find their rows by their index."""
+    found = set()
+    for node in graph.nodes():
+        given = [graph.values[name] if name else None for name in node.inputs]
+        rows = ops.find(node.op).kept_rows(given, node.attributes)
+        found |= {str(node.attributes[kept.prefix + "group"]) for kept in rows if kept.own}
+    return found
 
 
 def _check_spans(step: Step, span_end: Ints, device: str) -> None:

@@ -170,7 +170,7 @@ class ReferenceExecutable:
 
     def run(self, begun: Step, inputs: Mapping[str, Array], fetch: Sequence[str]) -> ReferenceFence:
         self.step = begun
-        check_step(begun, self.graph.groups, self.limits, "reference")
+        check_step(begun, self.graph, self.limits, "reference")
         check_inputs(self.graph, begun, inputs, "reference")
         for copy in begun.copies:
             for rows in self._state.layers[copy.group]:

@@ -117,6 +117,7 @@ class SequenceBlocks:
         sources: slots group -> the slot that holds it now; -1: it has none yet.
         path: its nodes in the prefix tree, as far as it was published.
         snapshots: (tokens, group) -> slot in which the step under way stores the state behind so many tokens.
+        source: group of rows of source texts -> the blocks that hold this one's.
     """
 
     def __init__(self, tables: Mapping[str, BlockTable], root: Node) -> None:
@@ -125,6 +126,7 @@ class SequenceBlocks:
         self.sources: dict[str, int] = {}
         self.path: list[Node] = []
         self.snapshots: dict[tuple[int, str], int] = {}
+        self.source: dict[str, list[int]] = {}
 
 
 @frozen
@@ -136,36 +138,51 @@ class GroupShape:
     block_tokens: int
     per_node: int
 
+    def first_block(self, place: int) -> int:
+        """The block with the oldest token that the one at `place` can see."""
+        return max(0, place - self.window + 1) // self.block_tokens if self.window else 0
+
+    def first_node(self, place: int) -> int:
+        """The node, counted from 0, with that token."""
+        return self.first_block(place) // self.per_node
+
 
 class BlockManager:
     """Pools of every group, and the prefix tree over them.
 
     Args:
         limits: sizes of the pools.
+        source_groups: names of those that hold rows of source texts: a sequence keeps all of its blocks there, alone.
 
     Attributes:
         node_tokens: tokens of a node of the tree: whole blocks of every group.
     """
 
-    def __init__(self, groups: tuple[StateGroup, ...], limits: Limits) -> None:
-        self.node_tokens = lcm(BLOCK_TOKENS, *(group.block_tokens for group in groups if group.kind == "blocks"))
+    def __init__(
+        self, groups: tuple[StateGroup, ...], limits: Limits, source_groups: frozenset[str] = frozenset()
+    ) -> None:
+        own = [group for group in groups if group.kind == "blocks" and group.name not in source_groups]
+        self.node_tokens = lcm(BLOCK_TOKENS, *(group.block_tokens for group in own))
         self.groups = tuple(
             GroupShape(group.name, group.window, group.block_tokens, self.node_tokens // group.block_tokens)
-            for group in groups
-            if group.kind == "blocks"
+            for group in own
         )
+        self._sources = tuple(group for group in groups if group.name in source_groups)
         self.slot_groups = tuple(group.name for group in groups if group.kind == "slots")
         counts = {**limits.blocks, **limits.slots}
         self.pools = {group.name: BlockPool(counts[group.name]) for group in groups}
         windows = {group.name: group.window for group in self.groups}
         self.tree = PrefixTree(self.node_tokens, windows, self.slot_groups, self.pools)
 
-    def room(self, length: int, path: Sequence[Node] = (), spare: int = 0) -> bool:
+    def room(self, length: int, path: Sequence[Node] = (), spare: int = 0, source: int = 0) -> bool:
         """Whether a sequence could grow to `length` tokens beside what is held, were it to resume behind `path`.
 
         Args:
             spare: blocks that must be left in each group.
+            source: tokens of its source text.
         """
+        if any(-(-source // group.block_tokens) > self.pools[group.name].available for group in self._sources):
+            return False
         for group in self.groups:
             pool = self.pools[group.name]
             if group.window:
@@ -177,11 +194,12 @@ class BlockManager:
                 return False
         return all(self.pools[name].available > 0 for name in self.slot_groups)
 
-    def admit(self, salt: bytes, path: Sequence[Node] = ()) -> SequenceBlocks | None:
-        """Tables and slots for a sequence that resumes behind `path`; None if there is no slot for it.
+    def admit(self, salt: bytes, path: Sequence[Node] = (), source: int = 0) -> SequenceBlocks | None:
+        """Tables and slots for a sequence that resumes behind `path`; None if there is no room for it.
 
         Args:
-            salt: what else its state depends on: its adapters.
+            salt: what else its state depends on: its adapters, its source text.
+            source: tokens of its source text.
         """
         computed = len(path) * self.node_tokens
         tables = {g.name: BlockTable(self.pools[g.name], g.window, g.block_tokens) for g in self.groups}
@@ -190,7 +208,7 @@ class BlockManager:
         blocks.path = list(path)
         for group in self.groups:
             table, pool = tables[group.name], self.pools[group.name]
-            first = max(0, computed - group.window + 1) // group.block_tokens if group.window else 0
+            first = group.first_block(computed)
             table.first_token = first * group.block_tokens
             for node in path[first // group.per_node :]:
                 for place, block in enumerate(node.places[group.name]):
@@ -207,6 +225,14 @@ class BlockManager:
                 self.release(blocks)
                 return None
             blocks.slots[name] = slot
+        for shape in self._sources:
+            held = blocks.source[shape.name] = []
+            for _ in range(-(-source // shape.block_tokens)):
+                found = self.take(shape.name)
+                if found is None:
+                    self.release(blocks)
+                    return None
+                held.append(found)
         return blocks
 
     def take(self, name: str) -> int | None:
@@ -288,13 +314,16 @@ class BlockManager:
             self.tree.mark(blocks.path[-1], blocks.path)
         for table in blocks.tables.values():
             table.release()
+        for name, held in blocks.source.items():
+            for block in held:
+                self.pools[name].drop(block)
         for name, slot in blocks.slots.items():
             self.pools[name].drop(slot)
         for name, source in blocks.sources.items():
             if source >= 0 and source != blocks.slots.get(name):
                 self.pools[name].drop(source)
         self.tree.leave(blocks.root, blocks.path)
-        blocks.tables, blocks.slots, blocks.sources, blocks.path = {}, {}, {}, []
+        blocks.tables, blocks.slots, blocks.sources, blocks.path, blocks.source = {}, {}, {}, [], {}
 
     def _share(self, table: BlockTable, node: Node, group: GroupShape) -> None:
         """One set of blocks for a node: the tree's if it has one, else this sequence's."""

@@ -6,7 +6,10 @@ import copy
 import sys
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import accumulate
 from typing import Any
 
 from halflap.engine.blocks import BlockManager
@@ -15,7 +18,7 @@ from halflap.engine.policy import FirstCome, Policy
 from halflap.engine.runner import Runner
 from halflap.engine.scheduler import Chunk, Scheduler
 from halflap.engine.speculation import Drafter, Speculator
-from halflap.engine.steps import build_step
+from halflap.engine.steps import build_source_step, build_step
 from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
 from halflap.graph.ir import StateGroup
@@ -56,6 +59,7 @@ class Engine:
     Args:
         make_runner: called on the engine's thread, which then owns the devices.
         whole: the graph takes whole sequences only (Graph.whole).
+        source_groups: groups that an encoder fills for each sequence before its first step (Graph.source_groups).
     """
 
     def __init__(
@@ -66,12 +70,14 @@ class Engine:
         whole: bool = False,
         policy: Policy | None = None,
         make_drafter: Callable[[], Drafter] | None = None,
+        source_groups: frozenset[str] = frozenset(),
     ) -> None:
-        self._blocks = BlockManager(groups, limits)
+        self._blocks = BlockManager(groups, limits, source_groups)
         self._scheduler = Scheduler(limits, self._blocks, policy or FirstCome(), whole)
         self._longest = min(limits.tokens, limits.rows) if whole else None
         self._wake = threading.Condition()
         self._arrived: list[Work] = []
+        self._calls: list[tuple[Callable[[Runner, BlockManager], Any], Future[Any]]] = []
         self._closing = self._left = False
         self._steps = self._prompt_tokens = self._generated = 0
         self._limits, self._make_drafter = limits, make_drafter
@@ -89,6 +95,11 @@ class Engine:
             _SwitchInterval.leave()
             raise self._failure[0]
 
+    @property
+    def forgetful(self) -> bool:
+        """Some state is kept at marked places only: windows, recurrent state."""
+        return bool(self._blocks.slot_groups) or any(group.window for group in self._blocks.groups)
+
     def submit(self, work: Work) -> None:
         """Queue work; returns at once.
 
@@ -97,13 +108,15 @@ class Engine:
             BusyError: the queue is full.
             ModelClosedError: the engine is closed.
         """
-        if self._longest is not None and work.n_prompt > self._longest:
+        most = min(self._limits.tokens, self._limits.context) if self._longest is None else self._longest
+        asked = len(work.source) if self._longest is None else work.n_prompt
+        if asked > most:
             raise ContextOverflowError(
                 "prompt",
-                got=f"{work.n_prompt} tokens",
-                want=f"at most the {self._longest} of one step, which an encoder needs to see a text whole",
-                n_prompt=work.n_prompt,
-                n_ctx=self._longest,
+                got=f"{asked} tokens",
+                want=f"at most the {most} of one step, which an encoder needs to see a text whole",
+                n_prompt=asked,
+                n_ctx=most,
             )
         with self._wake:
             if self._closing:
@@ -120,6 +133,20 @@ class Engine:
             work.recorder = self._recorder
             self._arrived.append(work)
             self._wake.notify()
+
+    def call(self, do: Callable[[Runner, BlockManager], Any]) -> Future[Any]:
+        """Have something done on the engine's thread between two steps.
+
+        Raises:
+            ModelClosedError: the engine is closed.
+        """
+        future: Future[Any] = Future()
+        with self._wake:
+            if self._closing:
+                raise closed()
+            self._calls.append((do, future))
+            self._wake.notify()
+        return future
 
     def cancel(self, work: Work) -> None:
         """Stop work before its next step and free its blocks."""
@@ -177,10 +204,11 @@ class Engine:
         started.set()
         end: BaseException = closed()
         try:
-            while self._next():
+            while self._next(runner):
                 self._speculate()
                 chunks = self._scheduler.schedule()
-                if chunks:
+                self._encode(runner, [c.sequence for c in chunks if c.sequence.source and not c.sequence.encoded])
+                if chunks := [chunk for chunk in chunks if not chunk.sequence.finished]:
                     self._step(runner, chunks)
                 self._scheduler.retire()
         except BaseException as error:
@@ -190,22 +218,32 @@ class Engine:
             self._closing = True  # nobody may wait for an engine that is gone
         for work in self._all_work():
             work.fail(copy.copy(end))
+        for _, future in self._calls:
+            future.set_exception(copy.copy(end))
         self._scheduler.waiting.clear()
         self._scheduler.retire()
         if self._speculator is not None:
             self._speculator.close()
         runner.close()
 
-    def _next(self) -> bool:
+    def _next(self, runner: Runner) -> bool:
         """Wait for work; False when closing. Takes what arrived and drops what was cancelled or is late."""
         with self._wake:
-            while not (self._closing or self._arrived or self._scheduler.waiting or self._scheduler.running):
+            while not (
+                self._closing or self._arrived or self._calls or self._scheduler.waiting or self._scheduler.running
+            ):
                 self._wake.wait()
             if self._closing:
                 return False
             for work in self._arrived:
                 self._scheduler.add(work)
             self._arrived = []
+            calls, self._calls = self._calls, []
+        for do, future in calls:
+            try:
+                future.set_result(do(runner, self._blocks))
+            except BaseException as error:
+                future.set_exception(error)
         now = time.monotonic()
         for work in self._scheduler.everyone():
             if work.cancelled:
@@ -233,6 +271,23 @@ class Engine:
             self._speculator.close()
             self._speculator = None
 
+    def _encode(self, runner: Runner, works: list[Work]) -> None:
+        """Have an encoder read source texts, as many in a step as fit."""
+        while works:
+            tokens = list(accumulate(len(work.source) for work in works))
+            batch = works[: max(1, bisect_right(tokens, self._limits.tokens))]
+            works = works[len(batch) :]
+            try:
+                runner.run(build_source_step(batch), (), source=True)
+            except Exception as error:
+                log.error("step_failed", error=str(error))
+                for work in batch:
+                    work.fail(copy.copy(error))
+                continue
+            self._steps += 1
+            for work in batch:
+                work.encoded = True
+
     def _step(self, runner: Runner, chunks: list[Chunk]) -> None:
         outputs = dict.fromkeys(name for chunk in chunks if chunk.wanted for name in chunk.sequence.outputs)
         began = time.perf_counter()
@@ -245,8 +300,10 @@ class Engine:
                 chunk.sequence.fail(copy.copy(error))  # each carries its own request's `partial`
             return
         self._steps += 1
+        spent = time.perf_counter() - began
+        self._scheduler.pace.measured(sum(c.stop - c.start for c in chunks if c.stop - c.start > 1), spent)
         if self._speculator is not None and all(chunk.stop - chunk.start == 1 for chunk in chunks):
-            self._speculator.measured(step.n_tokens, time.perf_counter() - began)
+            self._speculator.measured(step.n_tokens, spent)
         row, advanced = 0, []
         for chunk in chunks:
             work, end = chunk.sequence, row + len(chunk.wanted)

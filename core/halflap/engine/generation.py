@@ -80,7 +80,7 @@ class Generation(Work):
         super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
         self.speculate = speculate
         self.generated = self.drafted = self.accepted = 0
-        self._asked = len(ids)
+        self._asked = len(ids) + len(self.source)
         self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
         self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
         self._constraint, self._overflow = constraint, overflow
@@ -131,7 +131,8 @@ class Generation(Work):
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
         self.computed = stop
         if not self._answering:
-            self._emit([Prefill(min(stop, self._asked), self._asked, self.cached)])
+            done = min(stop + len(self.source), self._asked)
+            self._emit([Prefill(done, self._asked, self.cached)])
         if stop < len(self.ids):
             return
         if not self._answering:

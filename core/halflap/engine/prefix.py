@@ -15,6 +15,8 @@ from typing import Protocol
 class Pool(Protocol):
     """What the tree needs of a pool: see `halflap.engine.blocks.BlockPool`."""
 
+    cached: int
+
     def held(self, block: int) -> bool: ...
     def keep(self, block: int) -> None: ...
     def forget(self, block: int) -> None: ...
@@ -166,11 +168,11 @@ class PrefixTree:
 
     def reclaim(self, group: str) -> bool:
         """Free at least one block or slot of a group; False if sequences hold all."""
-        if group not in self._common:
-            if self._idle:
-                self._remove(self._idle.popitem(last=False)[0])
-                return True
+        if not self._pools[group].cached:
             return False
+        if group not in self._common:
+            self._remove(self._idle.popitem(last=False)[0])
+            return True
         for queue in (self._common[group], self._marked[group]):
             for node in queue:
                 if not any(self._pools[group].held(place) for place in node.places[group]):

@@ -11,7 +11,7 @@ from halflap.device.conversion import Converted
 from halflap.device.interface import Array, Device, Weight
 from halflap.graph.ir import Graph
 from halflap.graph.step import Step
-from halflap.placement import Plan
+from halflap.placement import Plan, weights_of
 
 
 class Runner:
@@ -29,37 +29,74 @@ class Runner:
         self._stages = plan.stages(graph)
         self._executables: list[Any] = []
         states: dict[int, Any] = {}
+        # (group, layer) of the whole graph -> where its rows are: a state, and the layer there.
+        self._places: dict[tuple[str, int], list[tuple[Any, int]]] = {}
+        self._groups = {group.name: group for group in graph.groups}
         try:
             for stage in self._stages:
                 device = self._devices[stage.device]
                 if stage.device not in states:
-                    states[stage.device] = self._own(device.state(stage.graph.groups, plan.limits))
-                packed = self._own(device.pack(Converted(weights, stage.graph), stage.graph))
-                executable = device.compile(stage.graph, packed, states[stage.device], plan.limits)
+                    state = self._own(device.state(stage.graph.groups, plan.limits))
+                    for place, layer in stage.places.items():
+                        self._places.setdefault(place, []).append((state, layer))
+                    needed = weights_of(self._stages, stage.device)
+                    states[stage.device] = state, self._own(device.pack(Converted(weights, needed), needed))
+                state, packed = states[stage.device]
+                executable = device.compile(stage.graph, packed, state, plan.limits)
                 self._executables.append(self._own(executable))
         except BaseException:
             self.close()
             raise
 
-    def run(self, step: Step, fetch: Sequence[str], embeds: Sequence[Array] = ()) -> dict[str, Array]:
+    def run(
+        self, step: Step, fetch: Sequence[str], embeds: Sequence[Array] = (), *, source: bool = False
+    ) -> dict[str, Array]:
         """Run all stages in order and return the named outputs.
 
         Args:
             embeds: rows that the step's ids below zero name.
+            source: the step holds source texts: run the stages that read these instead.
 
         Raises:
             DeviceError: a device failed; the state of this step's sequences is lost.
         """
-        begun = {index: self._devices[index].begin(step) for index in {stage.device for stage in self._stages}}
+        parts = [part for part in zip(self._stages, self._executables, strict=True) if part[0].source == source]
+        begun = {index: self._devices[index].begin(step) for index in {stage.device for stage, _ in parts}}
         live: dict[str, Array] = {}
         if self._given_width:
             live["embeds"] = _padded(embeds, step.n_tokens, self._given_width)
-        last = len(self._stages) - 1
-        for place, (stage, executable) in enumerate(zip(self._stages, self._executables, strict=True)):
-            wanted = [n for n in stage.sends if n in fetch or (place < last and self._needed_later(place, n))]
+        for place, (stage, executable) in enumerate(parts):
+            later = {name for after, _ in parts[place + 1 :] for name in after.receives}
+            wanted = [n for n in stage.sends if n in fetch or n in later]
             inputs = {name: live[name] for name in stage.graph.inputs() if name in live}
             live.update(executable.run(begun[stage.device], inputs, wanted).wait())
         return {name: live[name] for name in fetch}
+
+    def layers(self, group: str) -> int:
+        return len(self._groups[group].layers)
+
+    def export(self, group: str, layer: int, block: int) -> Array:
+        """The canonical rows of a block, f32 (rows, k width + v width), or the values of a slot."""
+        state, place = self._places[group, layer][0]
+        slots = self._groups[group].kind == "slots"
+        rows: Array = state.export_slot(group, place, block) if slots else state.export_block(group, place, block)
+        return rows
+
+    def restore(self, group: str, layer: int, block: int, values: Array) -> None:
+        """The other direction, on every device that has the layer.
+
+        Raises:
+            IndexError, ValueError: no such layer, or not its number of values.
+        """
+        shape = self._groups[group]
+        if not 0 <= layer < len(shape.layers):
+            raise IndexError(f"layer: got {layer}, want one of {len(shape.layers)}")
+        width = shape.layers[layer].k + shape.layers[layer].v
+        for state, place in self._places[group, layer]:
+            if shape.kind == "slots":
+                state.import_slot(group, place, block, values.reshape(width))
+            else:
+                state.import_block(group, place, block, values.reshape(shape.block_rows, width))
 
     def close(self) -> None:
         """Free everything, last made first."""
@@ -73,9 +110,6 @@ class Runner:
     def _own(self, part: Any) -> Any:
         self._closing.append(part)
         return part
-
-    def _needed_later(self, place: int, name: str) -> bool:
-        return any(name in stage.receives for stage in self._stages[place + 1 :])
 
 
 def _padded(parts: Sequence[Array], tokens: int, width: int) -> Array:

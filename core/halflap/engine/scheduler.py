@@ -8,6 +8,7 @@ from itertools import takewhile
 from attrs import evolve, frozen
 
 from halflap.engine.blocks import BlockManager
+from halflap.engine.pace import Pace
 from halflap.engine.policy import Policy
 from halflap.engine.work import Work
 from halflap.errors import DeviceMemoryError
@@ -43,11 +44,13 @@ class Scheduler:
     Attributes:
         cached_tokens: tokens that sequences found computed when they were admitted.
         preemptions: how often a sequence had to make room.
+        pace: how much of prompts a step reads beside answers.
         missing: group -> tokens computed again because the group had given up its state.
     """
 
     def __init__(self, limits: Limits, blocks: BlockManager, policy: Policy, whole: bool = False) -> None:
         self._limits, self._blocks, self._policy, self._whole = limits, blocks, policy, whole
+        self.pace = Pace(limits.tokens)
         self.waiting: list[Work] = []
         self.running: list[Work] = []
         self.cached_tokens = self.preemptions = 0
@@ -99,6 +102,8 @@ class Scheduler:
         chunks: list[Chunk] = []
         tokens, rows = self._limits.tokens, self._limits.rows
         for work in sorted(self.running, key=lambda w: (_turn(w), self._policy.rank(w))):
+            if chunks and _turn(work) == PROMPT and _turn(chunks[-1].sequence) == ANSWER:
+                tokens = min(tokens, self.pace.tokens)  # the first prompt behind answers
             if tokens == 0 or rows == 0:
                 break
             stop = work.images.cut(work.computed, min(len(work.ids), work.computed + tokens))
@@ -177,11 +182,11 @@ class Scheduler:
             if self._soon(work, keys, len(path)):
                 continue
             found, missing = self._blocks.tree.resume(path, work.may_start)
-            if self.running and not self._blocks.room(len(work.ids), found, spare=len(self.running)):
+            if self.running and not self._blocks.room(len(work.ids), found, len(self.running), len(work.source)):
                 return
-            blocks = self._blocks.admit(work.salt, found)
+            blocks = self._blocks.admit(work.salt, found, len(work.source))
             if blocks is None and not self.running:  # the one slot there is held what it would have begun with
-                found, blocks = [], self._blocks.admit(work.salt)
+                found, blocks = [], self._blocks.admit(work.salt, (), len(work.source))
             if blocks is None:
                 return
             if missing is not None:
@@ -204,8 +209,11 @@ class Scheduler:
         return False
 
 
+WHOLE_IMAGE, ANSWER, PROMPT = range(3)
+
+
 def _turn(work: Work) -> int:
     """Whole images first, for they need room; then single tokens, so that a long prompt does not hold up answers."""
     if work.images.cut(work.computed, work.computed + 1) == work.computed:
-        return 0
-    return 1 if len(work.ids) - work.computed == 1 else 2
+        return WHOLE_IMAGE
+    return ANSWER if len(work.ids) - work.computed == 1 else PROMPT

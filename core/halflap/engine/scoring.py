@@ -28,8 +28,9 @@ class Scoring(Work):
         rows: Sequence[int],
         done: Callable[[F32 | BaseException], None],
         images: Images = NO_IMAGES,
+        source: Sequence[int] = (),
     ) -> None:
-        super().__init__(ids, len(ids), (output,), images)
+        super().__init__(ids, len(ids), (output,), images, source=source)
         self._rows, self._done = list(rows), done
         self._parts: list[F32] = []
         self._found = 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from halflap.engine.given import Rows, combined
 from halflap.engine.scheduler import Chunk
+from halflap.engine.work import Work
 from halflap.graph.step import GroupStep, SlotStep, Step
 
 
@@ -35,11 +36,45 @@ def build_step(chunks: Sequence[Chunk]) -> tuple[Step, list[Rows]]:
         position=combined([chunk.sequence.images.positions(chunk.start, chunk.end) for chunk in chunks]),
         seq_start=_ints(seq_start),
         rows=_ints(rows),
-        groups={name: _group_step(chunks, name) for name in (held.tables if held else ())},
+        groups={name: _group_step(chunks, name) for name in (held.tables if held else ())}
+        | {name: _source_step([chunk.sequence for chunk in chunks], name) for name in (held.source if held else ())},
         slots={name: _slot_step(chunks, name, seq_start) for name in (held.slots if held else ())},
         span_end=_ints(ends) if any(ends) else None,
     )
     return step, embeds
+
+
+def build_source_step(works: Sequence[Work]) -> Step:
+    """One Step in which an encoder reads the source texts of these sequences, whole."""
+    held = [work.blocks for work in works if work.blocks is not None]
+    seq_start = np.cumsum([0, *(len(work.source) for work in works)])
+    index = np.concatenate([np.arange(len(work.source)) for work in works])
+    none = GroupStep(*(_ints([0] * n) for n in (len(works) + 1, 0, len(works), len(works))))
+    slots = {
+        name: SlotStep(
+            _ints([b.sources[name] for b in held]), _ints([b.slots[name] for b in held]), np.zeros((0, 2), np.int32)
+        )
+        for name in held[0].slots
+    }
+    return Step(
+        ids=_ints([token for work in works for token in work.source]),
+        index=_ints(index),
+        position=_ints(index)[None],
+        seq_start=_ints(seq_start),
+        rows=_ints([]),
+        groups=dict.fromkeys(held[0].tables, none) | {name: _source_step(works, name) for name in held[0].source},
+        slots=slots,
+    )
+
+
+def _source_step(works: Sequence[Work], name: str) -> GroupStep:
+    """Where the rows of source texts lie."""
+    blocks = [work.blocks.source[name] for work in works if work.blocks is not None]
+    table_start = np.cumsum([0, *map(len, blocks)])
+    lengths = [len(work.source) for work in works]
+    return GroupStep(
+        _ints(table_start), _ints([block for held in blocks for block in held]), _ints([0] * len(works)), _ints(lengths)
+    )
 
 
 def _group_step(chunks: Sequence[Chunk], name: str) -> GroupStep:

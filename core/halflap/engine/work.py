@@ -30,8 +30,10 @@ class Work:
         marks: places in the prompt behind which later requests will likely resume: starts of messages.
         priority: higher goes first.
         user: whose work it is, for policies that share.
+        source: the text that an encoder reads before, for models that have one.
 
     Attributes:
+        encoded: the rows of the source text are there.
         computed: tokens whose state is there.
         cached: tokens that were when the work was first admitted.
         arrival: the engine's count of work when it was submitted.
@@ -55,7 +57,10 @@ class Work:
         marks: Sequence[int] = (),
         priority: int = 0,
         user: str = "",
+        source: Sequence[int] = (),
     ) -> None:
+        self.source, self.encoded = list(source), False
+        salt += array("i", self.source).tobytes()
         self.ids, self.n_prompt, self.limit = list(ids), len(ids), limit
         self.outputs, self.images, self.salt, self.reuse = outputs, images, salt, reuse
         self.priority, self.user = priority, user
@@ -89,7 +94,7 @@ class Work:
 
     def stop(self) -> None:
         """No longer admitted: its blocks are gone."""
-        self.blocks, self.computed, self.draft = None, 0, []
+        self.blocks, self.computed, self.draft, self.encoded = None, 0, [], False
 
     def may_start(self, place: int) -> bool:
         """Whether a step may begin here: not behind what is wanted, nor inside an image."""

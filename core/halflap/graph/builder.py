@@ -27,7 +27,7 @@ class GraphBuilder:
         self._values: dict[str, Value] = {}
         self._segments: list[Segment] = []
         self._nodes: list[Node] = []
-        self._segment = ""
+        self._segment, self._source = "", False
         self._groups: dict[str, StateGroup] = {}
         self._outputs: list[str] = []
         self._public: dict[str, str] = {}  # old name -> the one that `output` gave
@@ -60,10 +60,10 @@ class GraphBuilder:
         dtype, shape = self._file[name]
         return self._add(Value(name, dtype, tuple(shape), "weight"))
 
-    def segment(self, name: str) -> None:
-        """Later ops belong to this segment."""
+    def segment(self, name: str, *, source: bool = False) -> None:
+        """Later ops belong to this segment; `source`: see `Segment`."""
         self._close_segment()
-        self._segment = name
+        self._segment, self._source = name, source
 
     def state_layer(self, group: str, k: int, v: int, window: int = 0, rate: int = 1) -> dict[str, Any]:
         """One more layer of a blocks group; returns the attributes by which an attention op names it."""
@@ -88,7 +88,7 @@ class GraphBuilder:
         self._close_segment()
         groups = tuple(self._groups.values())
         segments = tuple(self._segments)
-        whole = any(ops.find(node.op).whole for segment in segments for node in segment.nodes)
+        whole = any(ops.find(node.op).whole for segment in segments if not segment.source for node in segment.nodes)
         return Graph(self.name, dict(self._values), segments, tuple(self._outputs), groups, whole)
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
@@ -130,7 +130,7 @@ class GraphBuilder:
 
     def _close_segment(self) -> None:
         if self._nodes:
-            self._segments.append(Segment(self._segment, tuple(self._nodes)))
+            self._segments.append(Segment(self._segment, tuple(self._nodes), self._source))
             self._nodes = []
 
 
@@ -139,4 +139,4 @@ def _renamed(segment: Segment, old: str, new: str) -> Segment:
         return tuple(new if name == old else name for name in names)
 
     nodes = (Node(n.op, n.version, swap(n.inputs), swap(n.outputs), n.attributes) for n in segment.nodes)
-    return Segment(segment.name, tuple(nodes))
+    return Segment(segment.name, tuple(nodes), segment.source)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halflap.graph.ir import Value
-from halflap.graph.ops import REQUIRED, Op, Typed, mismatch, shown
+from halflap.graph.ops import REQUIRED, Op, Rows, Typed, check_buckets, mismatch, row_width, shown
 
 
 def _self_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -22,14 +22,18 @@ def _self_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any
     for value, width in ((q, heads * head_dim), (k, kv_heads * head_dim), (v, kv_heads * v_head_dim)):
         if value is None or value.shape != ("T", width):
             raise mismatch("self_attention", shown(value), f"shape [T, {width}]")
-    buckets = attributes["buckets"]
-    if (bias is None) != (not buckets) or (buckets and len(buckets) % 2 == 0):
-        raise mismatch(
-            "self_attention", f"{len(buckets)} buckets with {shown(bias)}", "bias and an odd number, or none"
-        )
-    if bias is not None and (bias.shape[1:] != (heads,) or not all(0 <= b < int(bias.shape[0]) for b in buckets)):
-        raise mismatch("self_attention", shown(bias), f"a row of {heads} numbers for each bucket")
+    check_buckets("self_attention", bias, attributes["buckets"], heads)
     return [("f32", ("T", heads * v_head_dim))]
+
+
+def _keep_rows(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
+    x, k, v = inputs
+    assert x is not None
+    for value, dim in ((k, attributes["head_dim"]), (v, attributes["v_head_dim"])):
+        width = row_width(value)
+        if value is None or width is None or value.shape != ("T", width) or dim < 1 or width % dim:
+            raise mismatch("keep_rows", shown(value), f"rows of heads of {dim}, one per token")
+    return [("f32", x.shape)]
 
 
 def _fewer_rows(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -54,6 +58,16 @@ def _clamp(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> lis
 
 
 TABLE = (
+    # x itself; K and V rows go to the state, for `attention` with `cross`.
+    Op(
+        "keep_rows",
+        ("x", "k", "v"),
+        _keep_rows,
+        {"head_dim": REQUIRED, "v_head_dim": REQUIRED, "group": REQUIRED, "layer": REQUIRED},
+        context=True,
+        definition="halflap.graph.encoder_reference:keep_rows",
+        rows=lambda inputs, _: (Rows(row_width(inputs[1]), row_width(inputs[2]), True),),
+    ),
     Op("clamp", ("x", "low", "high"), _clamp, definition="halflap.graph.encoder_reference:clamp"),
     Op(
         "self_attention",
@@ -66,9 +80,7 @@ TABLE = (
             "v_head_dim": REQUIRED,
             "scale": REQUIRED,
             "window": 0,  # 0: all; w: tokens less than w away
-            # Which row of `bias` is added to the scores, for a key this far behind its query: from -r to r, where the
-            # first and the last also serve what is further away (T5's relative positions).
-            "buckets": (),
+            "buckets": (),  # as in the op `attention`
         },
         context=True,
         definition="halflap.graph.encoder_reference:self_attention",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from halflap.graph.reference import F32, Context
+from halflap.graph.ir import BLOCK_TOKENS
+from halflap.graph.reference import F32, Context, by_distance
 
 
 def self_attention(
@@ -31,9 +32,8 @@ def self_attention(
         scores = scores * np.float32(scale)
         apart = np.arange(count)[None, :] - np.arange(count)[:, None]  # of a key from a query
         if bias is not None:
-            reach = len(buckets) // 2
-            row = np.asarray(buckets)[np.clip(apart, -reach, reach) + reach]
-            scores = scores + bias[row].reshape(count, count, kv_heads, -1).transpose(0, 2, 3, 1)
+            added = by_distance(bias, buckets, apart).reshape(count, count, kv_heads, -1)
+            scores = scores + added.transpose(0, 2, 3, 1)
         if window:
             scores = np.where((np.abs(apart) >= window)[:, None, None, :], -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
@@ -41,6 +41,18 @@ def self_attention(
         values = v[begin:end].reshape(count, kv_heads, v_head_dim)
         out[begin:end] = np.einsum("tgqs,sgd->tgqd", weights, values).reshape(count, -1)
     return out
+
+
+def keep_rows(
+    context: Context, x: F32, k: F32, v: F32, *, head_dim: int, v_head_dim: int, group: str, layer: int
+) -> F32:
+    """x itself, after the K and V rows of the step's tokens are stored."""
+    step, table, rows = context.step, context.step.groups[group], context.layer(group, layer)
+    for s in range(step.n_sequences):
+        tokens = slice(step.seq_start[s], step.seq_start[s + 1])
+        blocks, local = table.blocks[table.table_start[s] :], step.index[tokens] - table.first_token[s]
+        rows.write(blocks[local // BLOCK_TOKENS], local % BLOCK_TOKENS, k[tokens], v[tokens])
+    return x
 
 
 def clamp(x: F32, low: F32, high: F32) -> F32:

@@ -57,10 +57,16 @@ class Node:
 
 @frozen
 class Segment:
-    """Ops that stay together on one device; between segments a graph may be cut."""
+    """Ops that stay together on one device; between segments a graph may be cut.
+
+    Attributes:
+        source: it runs once for each sequence, before all others, over the text that the sequence is made from
+            (an encoder's), from its first token to its last. What it leaves to the others is rows of state.
+    """
 
     name: str
     nodes: tuple[Node, ...]
+    source: bool = False
 
 
 @frozen
@@ -126,6 +132,11 @@ class Graph:
     def weights(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.values.values() if v.kind == "weight")
 
+    def source_groups(self) -> frozenset[str]:
+        """Names of the blocks groups that hold rows of source texts; empty: sequences have none."""
+        of_sources = (node for segment in self.segments if segment.source for node in segment.nodes)
+        return frozenset(group for node in of_sources for group, _ in node.states())
+
     def group(self, name: str) -> StateGroup:
         return next(g for g in self.groups if g.name == name)
 
@@ -140,7 +151,7 @@ class Graph:
         for name in self.inputs():
             lines.append(f"  input {_typed(self.values[name])}")
         for segment in self.segments:
-            lines.append(f"  segment {segment.name}")
+            lines.append(f"  segment {segment.name}{', of the source text' if segment.source else ''}")
             for node in segment.nodes:
                 results = ", ".join(_typed(self.values[name]) for name in node.outputs)
                 given = ", ".join(name or "-" for name in node.inputs)
@@ -155,7 +166,11 @@ class Graph:
             [
                 [[v.name, v.dtype, v.shape, v.kind] for v in self.values.values()],
                 [
-                    [s.name, [[n.op, n.version, n.inputs, n.outputs, sorted(n.attributes.items())] for n in s.nodes]]
+                    [
+                        s.name,
+                        s.source,
+                        [[n.op, n.version, n.inputs, n.outputs, sorted(n.attributes.items())] for n in s.nodes],
+                    ]
                     for s in self.segments
                 ],
                 self.outputs,

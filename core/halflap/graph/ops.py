@@ -34,6 +34,7 @@ class Rows:
         v: those of the V rows.
         written: the op writes rows, and not only reads them.
         prefix: before `group` and `layer`, the attributes that name the layer.
+        own: rows of the step's own tokens, which are addressed by their index; else those of a source text.
     """
 
     k: int | None
@@ -42,6 +43,7 @@ class Rows:
     window: int = 0
     rate: int = 1
     prefix: str = ""
+    own: bool = True
 
 
 @frozen
@@ -77,7 +79,8 @@ class Op:
         if self.rows is not None:
             return self.rows(inputs, attributes)
         k, v = (row_width(value) for value in inputs[1:3])
-        return (Rows(k, v, k is not None, attributes.get("window", 0)),)
+        own = not attributes.get("cross", False)
+        return (Rows(k, v, k is not None, attributes.get("window", 0), own=own),)
 
     def meaning(self) -> Callable[..., Any]:
         """The numpy function that defines this op."""
@@ -235,7 +238,7 @@ def _hadamard(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> 
 
 
 def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    q, k, v, sinks = inputs
+    q, k, v, sinks, bias = inputs
     assert q is not None
     heads, kv_heads = attributes["heads"], attributes["kv_heads"]
     head_dim, v_head_dim = attributes["head_dim"], attributes["v_head_dim"]
@@ -248,7 +251,18 @@ def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) ->
         raise mismatch("attention", f"sinks {shown(sinks)}", f"shape [{heads}]")
     if attributes["window_kind"] not in ("sliding", "chunked"):
         raise mismatch("attention", f"window_kind {attributes['window_kind']!r}", "'sliding' or 'chunked'")
+    check_buckets("attention", bias, attributes["buckets"], heads)
+    if attributes["cross"] and (k is not None or v is not None or attributes["window"] or bias is not None):
+        raise mismatch("attention", "cross with k, v, a window or a bias", "q and sinks alone")
     return [("f32", (*q.shape[:-1], heads * v_head_dim))]
+
+
+def check_buckets(op: str, bias: Value | None, buckets: tuple[int, ...], heads: int) -> None:
+    """Raises ModelFormatError unless a bias by distance has its buckets, an odd number, and a row for each."""
+    if (bias is None) != (not buckets) or (buckets and len(buckets) % 2 == 0):
+        raise mismatch(op, f"{len(buckets)} buckets with {shown(bias)}", "bias and an odd number, or none")
+    if bias is not None and (bias.shape[1:] != (heads,) or not all(0 <= b < int(bias.shape[0]) for b in buckets)):
+        raise mismatch(op, shown(bias), f"a row of {heads} numbers for each bucket")
 
 
 def _broadcast(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
@@ -366,7 +380,7 @@ TABLE = (
     Op("hadamard", ("x",), _hadamard, {"block": REQUIRED}),
     Op(
         "attention",
-        ("q", "k?", "v?", "sinks?"),
+        ("q", "k?", "v?", "sinks?", "bias?"),
         _attention,
         {
             "heads": REQUIRED,
@@ -380,6 +394,10 @@ TABLE = (
             "window_kind": "sliding",  # "chunked": earlier tokens of the same stretch of w, counted from position 0
             "softcap": 0.0,
             "spans": False,  # tokens also see the later ones of their span (Step.span_end): images
+            # Which row of `bias` is added to the scores, for a key this far behind its query: from -r to r, where the
+            # first and the last also serve what is further away (T5's relative positions).
+            "buckets": (),
+            "cross": False,  # tokens see all rows there are: those of the sequence's source text
         },
         context=True,
     ),

@@ -18,12 +18,16 @@ class Stage:
         device: index into the plan's devices.
         receives: values that earlier stages computed, live across the cut.
         sends: values that later stages or the caller want.
+        places: (group, layer of the whole graph) -> its layer in the device's group of that name.
+        source: it runs once for each sequence, over its source text.
     """
 
     device: int
     graph: Graph
     receives: tuple[str, ...]
     sends: tuple[str, ...]
+    places: Mapping[tuple[str, int], int]
+    source: bool = False
 
 
 def split(graph: Graph, devices: Sequence[int]) -> list[Stage]:
@@ -35,17 +39,19 @@ def split(graph: Graph, devices: Sequence[int]) -> list[Stage]:
     Raises:
         PlanError: the cut would part an op that only reads state from the op that writes it.
     """
-    runs: list[tuple[int, list[tuple[str, Node]]]] = []
+    runs: list[tuple[tuple[int, bool], list[tuple[str, Node]]]] = []
     flat = [(segment.name, node) for segment in graph.segments for node in segment.nodes]
-    for (segment, node), device in zip(flat, devices, strict=True):
-        if not runs or runs[-1][0] != device:
-            runs.append((device, []))
-        runs[-1][1].append((segment, node))
+    sources = [segment.source for segment in graph.segments for _ in segment.nodes]
+    for named, device, source in zip(flat, devices, sources, strict=True):
+        if not runs or runs[-1][0] != (device, source):
+            runs.append(((device, source), []))
+        runs[-1][1].append(named)
     groups = {device: _groups_on(graph, flat, devices, device) for device in set(devices)}
     stages = []
-    for place, (device, nodes) in enumerate(runs):
-        later = {name for _, rest in runs[place + 1 :] for _, node in rest for name in node.inputs}
-        stages.append(_stage(graph, device, nodes, later, *groups[device]))
+    for i, ((device, source), nodes) in enumerate(runs):
+        later = {name for _, rest in runs[i + 1 :] for _, node in rest for name in node.inputs}
+        stage = _stage(graph, device, nodes, later, *groups[device])
+        stages.append(evolve(stage, graph=evolve(stage.graph, whole=graph.whole or source), source=source))
     return stages
 
 
@@ -71,7 +77,7 @@ def rotate_kv(graph: Graph) -> Graph:
     for segment in graph.segments:
         nodes: list[Node] = []
         for node in segment.nodes:
-            nodes += _rotated(node, values) if node.op == "attention" else [node]
+            nodes += _rotated(node, values) if node.op in ("attention", "keep_rows") else [node]
         segments.append(evolve(segment, nodes=tuple(nodes)))
     return evolve(graph, values=values, segments=tuple(segments))
 
@@ -183,10 +189,13 @@ def _rotated(node: Node, values: dict[str, Value]) -> list[Node]:
     (y,) = node.outputs
     dims = int(node.attributes["head_dim"]), int(node.attributes["v_head_dim"])  # type: ignore[arg-type]
     turned = {}
-    for name, dim in ((q, dims[0]), (k, dims[0]), (v, dims[1])):
+    attends = node.op == "attention"
+    for name, dim in ((q if attends else "", dims[0]), (k, dims[0]), (v, dims[1])):
         if name:
             turned[name] = rotation(name, f"{y}.rotated.{name}", dim)
             values[f"{y}.rotated.{name}"] = evolve(values[name], name=f"{y}.rotated.{name}", kind="result")
+    if not attends:
+        return [*turned.values(), evolve(node, inputs=(q, *(f"{y}.rotated.{name}" for name in (k, v))))]
     values[f"{y}.rotated"] = evolve(values[y], name=f"{y}.rotated")
     inputs = tuple(f"{y}.rotated.{name}" if name else "" for name in (q, k, v))
     attention = evolve(node, inputs=(*inputs, *rest), outputs=(f"{y}.rotated",))
@@ -238,7 +247,7 @@ def _stage(
         node = _moved(node, layer_index)
         segments.setdefault(segment, []).append(node)
     parts = tuple(Segment(name, tuple(ops)) for name, ops in segments.items())
-    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends)
+    return Stage(device, Graph(graph.name, values, parts, sends, groups, graph.whole), receives, sends, layer_index)
 
 
 def _moved(node: Node, places: Mapping[tuple[str, int], int]) -> Node:

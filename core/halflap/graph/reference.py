@@ -149,6 +149,7 @@ def attention(
     k: F32 | None,
     v: F32 | None,
     sinks: F32 | None,
+    bias: F32 | None,
     *,
     heads: int,
     kv_heads: int,
@@ -161,11 +162,13 @@ def attention(
     window_kind: str,
     softcap: float,
     spans: bool,
+    buckets: tuple[int, ...],
+    cross: bool,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
 
     Without k and v the layer is only read: another layer wrote it. A sink is a logit per head that takes part in the
-    softmax and carries no value.
+    softmax and carries no value. With `cross` every token sees all rows of the sequence's source text.
     """
     step, table, rows = context.step, context.step.groups[group], context.layer(group, layer)
     out = np.zeros((len(q), heads * v_head_dim), np.float32)
@@ -180,11 +183,18 @@ def attention(
         oldest = oldest_seen(index, window, window_kind)
         places = (np.arange(count) + table.first_token[s])[None, :]
         newest = np.maximum(index, step.span_end[tokens] - 1) if spans and step.span_end is not None else index
+        if cross:
+            newest, oldest = np.full_like(index, table.length[s] - 1), np.zeros_like(index)
+            if len(index) and not count:
+                raise IndexError("no row of a source text")
         hidden = (places > newest[:, None]) | (places < oldest[:, None])
         queries = q[tokens].reshape(-1, kv_heads, heads // kv_heads, head_dim)
         scores = np.einsum("tgqd,sgd->tgqs", queries, keys.reshape(count, kv_heads, head_dim)) * np.float32(scale)
         if softcap:
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
+        if bias is not None:
+            added = by_distance(bias, buckets, places - index[:, None])
+            scores = scores + added.reshape(*hidden.shape, kv_heads, -1).transpose(0, 2, 3, 1)
         scores = np.where(hidden[:, None, None, :], -np.inf, scores)
         top = scores.max(axis=-1, keepdims=True)
         if sinks is not None:
@@ -197,6 +207,13 @@ def attention(
         mixed = np.einsum("tgqs,sgd->tgqd", weights / total, values.reshape(count, kv_heads, v_head_dim))
         out[tokens] = mixed.reshape(len(index), -1)
     return out
+
+
+def by_distance(bias: F32, buckets: tuple[int, ...], apart: I32) -> F32:
+    """The bias of each head for keys so far behind their queries: (…, heads)."""
+    reach = len(buckets) // 2
+    rows: F32 = bias[np.asarray(buckets)[np.clip(apart, -reach, reach) + reach]]
+    return rows
 
 
 def oldest_seen(index: I32, window: int, window_kind: str) -> I32:

@@ -24,9 +24,13 @@ def verify(graph: Graph) -> None:
     for group, layer in slots:
         if slots.count((group, layer)) > 1:
             raise _wrong(f"layer {layer} of slots group {group!r}", "two ops", "one")
-    whole = [node.op for node in graph.nodes() if ops.find(node.op).whole]
+    later = [segment for segment in graph.segments if not segment.source]
+    whole = [node.op for segment in later for node in segment.nodes if ops.find(node.op).whole]
     if whole and not graph.whole:
         raise _wrong(f"graph with op {whole[0]!r}", "sequences in parts", "whole ones")
+    of_sources = {name for s in graph.segments if s.source for node in s.nodes for name in node.outputs}
+    if found := of_sources & {name for s in later for node in s.nodes for name in node.inputs}:
+        raise _wrong(f"value {min(found)!r} of a source text", "ops of other tokens that read it", "state alone")
     for name in graph.outputs:
         if name not in known or not name:
             raise _wrong(f"graph output {name!r}", "no op that makes it", "one of the results")

@@ -109,7 +109,7 @@ class Executable:
         return self.state[group][layer]
 
     def run(self, begun, inputs, fetch):
-        check_step(begun, self.graph.groups, self.limits, NAME)
+        check_step(begun, self.graph, self.limits, NAME)
         check_inputs(self.graph, begun, inputs, NAME)
         self.step = begun
         for copy in begun.copies:  # before anything else, in order

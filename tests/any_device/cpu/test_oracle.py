@@ -11,7 +11,7 @@ import pytest
 import halflap
 from halflap.device.reference import ReferenceDevice
 from tests.any_device.cpu.kit import relative
-from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, QUANT_CASES, OracleModel, oracle_file
+from tests.models.oracle import CASES, ENCODER_CASES, EXTRA_CASES, QUANT_CASES, SOURCE_CASES, OracleModel, oracle_file
 
 
 @pytest.mark.parametrize("case", [*CASES, *EXTRA_CASES])
@@ -33,6 +33,20 @@ def test_a_family_gives_the_same_logits_across_two_devices(cpu: Any, shared: Pat
     for chunks in ([count], [11, 1, count - 12]):
         assert relative(model.run(chunks)[0], model.logits) < 2e-3
     model.close()
+
+
+@pytest.mark.parametrize("case", SOURCE_CASES)
+def test_a_decoder_that_reads_an_encoders_rows_gives_the_oracles_logits(cpu: Any, shared: Path, case: str) -> None:
+    model = OracleModel(oracle_file(shared, case), cpu, "f32", sequences=2)
+    two = OracleModel(oracle_file(shared, case), cpu, "f32", second=ReferenceDevice())
+    count = len(model.tokens)
+    whole = model.run([count])
+    assert relative(whole[0], model.logits) < 2e-3
+    for cuts in ([1] * count, [5, 1, count - 6]):
+        assert np.array_equal(model.run(cuts), whole)
+        assert relative(two.run(cuts)[0], model.logits) < 2e-3
+    for one in (model, two):
+        one.close()
 
 
 @pytest.mark.parametrize("case", ENCODER_CASES)

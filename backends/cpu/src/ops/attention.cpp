@@ -44,6 +44,7 @@ struct Attention : Call, AttentionSpec {
     task.window = window;
     task.chunked = chunked;
     task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
+    bias.give(run, head * shared, task);
     task.first_span = tile.first_span;
     task.last_span = tile.last_span;
     task.scratch = reinterpret_cast<float *>(run.scratch(worker));
@@ -55,8 +56,16 @@ struct Attention : Call, AttentionSpec {
     const int64_t at_once = attention_tokens(heads / kv_heads);
     std::vector<Tile> tiles;
     std::vector<int32_t> ends;
+    bias.run(run, heads);
     for (int64_t t = 0; spans && run.step.span_end && t < run.step.tokens; t++)
       ends.push_back(static_cast<int32_t>(seen_end(run.step, t)));
+    for (int64_t s = 0; cross && s < run.step.sequences; s++) {
+      const GroupStep &g = run.step.groups[static_cast<size_t>(group)];
+      if (run.step.seq_start[s] == run.step.seq_start[s + 1]) continue;
+      if (g.first_token[s] || !g.length[s])
+        fail(HL_INVALID, "rows of a source text: got %d from %d on, want some from 0 on", g.length[s] - g.first_token[s], g.first_token[s]);
+      ends.resize(static_cast<size_t>(run.step.seq_start[s + 1]), g.length[s]);
+    }
     for (int64_t s = 0; s < run.step.sequences; s++)
       for (int64_t t = run.step.seq_start[s], end = run.step.seq_start[s + 1]; t < end; t += at_once) {
         const int64_t until = t + at_once < end ? t + at_once : end;
@@ -114,7 +123,7 @@ struct Attention : Call, AttentionSpec {
 }  // namespace
 
 CacheWrite read_cache_write(const Graph &graph, const Node &node) {
-  Reader in(graph, node, 1, 4, 1);
+  Reader in(graph, node, 1, 5, 1);
   return {in.input(1), in.input(2), graph.group(in.text("group")), static_cast<int>(in.integer("layer"))};
 }
 
@@ -127,14 +136,15 @@ void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan) {
   call->most_spans = std::max<int64_t>(0, split_tokens(call->kv_heads, plan->threads) - 1) * (most / kSpan + 1);
   call->records = plan->buffer(call->most_spans * call->heads * attention_record(call->v_head_dim) * 4);
   const int key = spec.stored ? -1 : spec.k, value = spec.stored ? -1 : spec.v;
-  const std::vector<int> reads{call->q, key, value, call->sinks}, writes{call->y, call->records};
+  call->bias.plan(plan, call->heads);
+  const std::vector<int> reads{call->q, key, value, call->sinks}, writes{call->y, call->records, call->bias.spread};
   plan->add(std::move(call), reads, writes);
 }
 
 void bind_attention(const Graph &graph, const Node &node, Plan *plan) { bind_attention_of(graph, node, false, plan); }
 
 void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *plan) {
-  Reader in(graph, node, 1, 4, 1);
+  Reader in(graph, node, 1, 5, 1);
   AttentionSpec spec;
   spec.stored = stored;
   spec.heads = in.integer("heads");
@@ -145,6 +155,9 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   spec.scale = static_cast<float>(in.number("scale"));
   spec.softcap = static_cast<float>(in.number("softcap"));
   spec.spans = in.integer("spans") != 0;
+  spec.cross = in.integer("cross") != 0;
+  in.want(spec.heads > 0 && spec.heads <= 65536, "heads", spec.heads, 65536);
+  spec.bias.read(in, 4, spec.heads);
   const std::string &group = in.text("group");
   const int64_t layer = in.integer("layer");
   const std::string &kind = in.text("window_kind");
@@ -161,7 +174,6 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   in.want_activation(spec.q);
   in.want_activation(spec.y);
   const auto positive = [&](const char *what, int64_t n) { in.want(n > 0 && n <= 65536, what, n, 65536); };
-  positive("heads", spec.heads);
   positive("kv_heads", spec.kv_heads);
   positive("head_dim", spec.head_dim);
   positive("v_head_dim", spec.v_head_dim);
@@ -172,6 +184,7 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   in.want(width(q) == spec.heads * spec.head_dim, "width of q", width(q), spec.heads * spec.head_dim);
   in.want(width(y) == spec.heads * spec.v_head_dim, "width of the result", width(y), spec.heads * spec.v_head_dim);
   in.want((spec.k < 0) == (spec.v < 0), "k and v given", spec.k >= 0, spec.v >= 0);
+  in.want(!spec.cross || (spec.k < 0 && !spec.window && !spec.spans && spec.bias.weight < 0), "k, window, spans or bias of cross", 1, 0);
   spec.group = graph.group(group);
   if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
     fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());

@@ -9,11 +9,9 @@ namespace {
 
 // K and V of the step lie in blocks of f32 as a cache would keep them, so the kernel is that of attention.
 struct SelfAttention : Call {
-  int q, k, v, bias, y;  // bias: -1 if absent
-  int cache;             // the plan's buffers: K and V, the bias of each head by distance
-  int distances;
-  Type bias_type;
-  std::vector<int64_t> buckets;
+  int q, k, v, y;
+  int cache;  // the plan's buffer: K and V
+  DistanceBias bias;
   int64_t heads, kv_heads, head_dim, v_head_dim, window;
   float scale;
 
@@ -30,19 +28,9 @@ struct SelfAttention : Call {
     return l;
   }
 
-  // (heads, buckets)
-  void spread(const Run &run) const {
-    const int64_t wide = static_cast<int64_t>(buckets.size()), bytes = row_bytes(bias_type, heads);
-    float *to = reinterpret_cast<float *>(run.bytes(distances)), *row = reinterpret_cast<float *>(run.scratch(0));
-    for (int64_t i = 0; i < wide; i++) {
-      run.k.dequantize[static_cast<int>(bias_type)](run.bytes(bias) + buckets[static_cast<size_t>(i)] * bytes, heads, row);
-      for (int64_t h = 0; h < heads; h++) to[h * wide + i] = row[h];
-    }
-  }
-
   void run(const Run &run) const override {
     const Step &step = run.step;
-    if (bias >= 0) spread(run);
+    bias.run(run, heads);
     const KvLayer l = layer(run.bytes(cache));
     struct Part {  // some tokens of a sequence
       int64_t sequence, from, count;
@@ -93,16 +81,23 @@ struct SelfAttention : Call {
       task.v_column = head * v_head_dim;
       task.scale = scale;
       task.window = window;
-      if (bias >= 0) {
-        task.bias = reinterpret_cast<const float *>(run.bytes(distances)) +
-                    head * shared * static_cast<int64_t>(buckets.size());
-        task.reach = static_cast<int64_t>(buckets.size()) / 2;
-      }
+      bias.give(run, head * shared, task);
       task.first_span = oldest_seen(task.index[0], window, false) / kSpan;
       task.last_span = (task.ends[part.count - 1] - 1) / kSpan + 1;
       task.scratch = reinterpret_cast<float *>(run.scratch(worker));
       run.k.attend(task);
     });
+  }
+};
+
+struct KeepRows : Call {
+  int x, y;
+  int64_t wide;
+  CacheWrite write;
+
+  void run(const Run &run) const override {
+    write.run(run, [](int64_t, int64_t) {});
+    memcpy(run.floats(y), run.floats(x), static_cast<size_t>(run.rows(x) * wide) * 4);
   }
 };
 
@@ -165,14 +160,14 @@ void bind_self_attention(const Graph &graph, const Node &node, Plan *plan) {
   call->v_head_dim = in.integer("v_head_dim");
   call->window = in.integer("window");
   call->scale = static_cast<float>(in.number("scale"));
-  const std::vector<double> &buckets = in.numbers("buckets");
+  in.want(call->heads > 0 && call->heads <= 65536, "heads", call->heads, 65536);
+  call->bias.read(in, 3, call->heads);
   in.no_more();
   call->q = in.input(0);
   call->k = in.input(1);
   call->v = in.input(2);
-  call->bias = in.input(3);
   call->y = in.output();
-  for (const auto &[what, n] : {std::pair{"heads", call->heads}, std::pair{"kv_heads", call->kv_heads},
+  for (const auto &[what, n] : {std::pair{"kv_heads", call->kv_heads},
                                 std::pair{"head_dim", call->head_dim}, std::pair{"v_head_dim", call->v_head_dim}})
     in.want(n > 0 && n <= 65536, what, n, 65536);
   in.want(call->heads % call->kv_heads == 0, "heads per KV head", call->heads, call->kv_heads);
@@ -183,26 +178,83 @@ void bind_self_attention(const Graph &graph, const Node &node, Plan *plan) {
     in.want(in.value(value).dims[0] == HL_DIM_T, "rows", in.value(value).dims[0], HL_DIM_T);
     in.want(width(in.value(value)) == wide, "width", width(in.value(value)), wide);
   }
-  in.want((call->bias >= 0) == !buckets.empty(), "buckets", static_cast<int64_t>(buckets.size()), 0);
-  if (call->bias >= 0) {
-    in.want_matrix(call->bias, 2);
-    const Value &bias = in.value(call->bias);
-    in.want(bias.dims[1] == call->heads, "width of the bias", bias.dims[1], call->heads);
-    in.want(buckets.size() % 2 == 1, "buckets", static_cast<int64_t>(buckets.size()), 1);
-    for (const double bucket : buckets) {
-      in.want(bucket >= 0 && bucket < static_cast<double>(bias.dims[0]), "bucket", static_cast<int64_t>(bucket), bias.dims[0]);
-      call->buckets.push_back(static_cast<int64_t>(bucket));
-    }
-    call->bias_type = bias.type;
-  }
   if (!plan) return;
-  plan->need_worker(4 * std::max(attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim), call->heads));
-  if (call->bias >= 0) call->distances = plan->buffer(static_cast<int64_t>(buckets.size()) * call->heads * 4);
+  plan->need_worker(4 * attention_scratch(call->heads / call->kv_heads, call->head_dim, call->v_head_dim));
+  call->bias.plan(plan, call->heads);
   const int64_t most = SelfAttention::blocks(plan->limits.tokens) + plan->limits.sequences;
   call->cache = plan->buffer(most * call->layer(nullptr).block_bytes);
   const std::vector<int> reads{call->q, call->k, call->v};
-  std::vector<int> writes{call->y, call->cache};
-  if (call->bias >= 0) writes.push_back(call->distances);
+  const std::vector<int> writes{call->y, call->cache, call->bias.spread};
+  plan->add(std::move(call), reads, writes);
+}
+
+void DistanceBias::read(Reader &in, int input, int64_t heads) {
+  weight = in.input(static_cast<size_t>(input));
+  const std::vector<double> &numbers = in.numbers("buckets");
+  in.want((weight >= 0) == !numbers.empty(), "buckets", static_cast<int64_t>(numbers.size()), 0);
+  if (weight < 0) return;
+  in.want_matrix(weight, 2);
+  const Value &bias = in.value(weight);
+  in.want(bias.dims[1] == heads, "width of the bias", bias.dims[1], heads);
+  in.want(numbers.size() % 2 == 1, "buckets", static_cast<int64_t>(numbers.size()), 1);
+  for (const double bucket : numbers) {
+    in.want(bucket >= 0 && bucket < static_cast<double>(bias.dims[0]), "bucket", static_cast<int64_t>(bucket), bias.dims[0]);
+    buckets.push_back(static_cast<int64_t>(bucket));
+  }
+  type = bias.type;
+}
+
+void DistanceBias::plan(Plan *plan, int64_t heads) {
+  if (weight < 0) return;
+  spread = plan->buffer(static_cast<int64_t>(buckets.size()) * heads * 4);
+  plan->need_worker(4 * heads);
+}
+
+void DistanceBias::run(const Run &run, int64_t heads) const {
+  if (weight < 0) return;
+  const int64_t wide = static_cast<int64_t>(buckets.size()), bytes = row_bytes(type, heads);
+  float *to = run.floats(spread), *row = reinterpret_cast<float *>(run.scratch(0));
+  for (int64_t i = 0; i < wide; i++) {
+    run.k.dequantize[static_cast<int>(type)](run.bytes(weight) + buckets[static_cast<size_t>(i)] * bytes, heads, row);
+    for (int64_t h = 0; h < heads; h++) to[h * wide + i] = row[h];
+  }
+}
+
+void DistanceBias::give(const Run &run, int64_t head, AttentionTask &task) const {
+  if (weight < 0) return;
+  task.bias = run.floats(spread) + head * static_cast<int64_t>(buckets.size());
+  task.reach = static_cast<int64_t>(buckets.size()) / 2;
+}
+
+void bind_keep_rows(const Graph &graph, const Node &node, Plan *plan) {
+  Reader in(graph, node, 3, 3, 1);
+  auto call = std::make_unique<KeepRows>();
+  const int64_t dims[2] = {in.integer("head_dim"), in.integer("v_head_dim")}, layer = in.integer("layer");
+  const std::string &name = in.text("group");
+  in.no_more();
+  call->x = in.input(0);
+  call->y = in.output();
+  in.want_activation(call->x);
+  in.want_activation(call->y);
+  in.want_same_shape(call->x, call->y);
+  call->wide = width(in.value(call->x));
+  call->write = {in.input(1), in.input(2), graph.group(name), static_cast<int>(layer)};
+  if (call->write.group < 0 || graph.groups[static_cast<size_t>(call->write.group)].kind != HL_BLOCKS)
+    fail(HL_INVALID, "group of op keep_rows: got '%.100s', want one of the graph's of blocks", name.c_str());
+  const Group &group = graph.groups[static_cast<size_t>(call->write.group)];
+  in.want(group.rate == 1, "rate", group.rate, 1);
+  in.want(layer >= 0 && layer < static_cast<int64_t>(group.layers.size()), "layer", layer, static_cast<int64_t>(group.layers.size()) - 1);
+  const Layer &rows = group.layers[static_cast<size_t>(layer)];
+  const int64_t widths[2] = {rows.k_width, rows.v_width};
+  for (const int i : {0, 1}) {
+    const int v = in.input(static_cast<size_t>(i) + 1);
+    in.want_activation(v);
+    in.want(in.value(v).dims.size() == 2 && in.value(v).dims[0] == HL_DIM_T, "rows", in.value(v).dims[0], HL_DIM_T);
+    in.want(width(in.value(v)) == widths[i], "width", width(in.value(v)), widths[i]);
+    in.want(dims[i] > 0 && widths[i] % dims[i] == 0, "size of a head", dims[i], widths[i]);
+  }
+  if (!plan) return;
+  const std::vector<int> reads{call->x, call->write.k, call->write.v}, writes{call->y};
   plan->add(std::move(call), reads, writes);
 }
 

@@ -26,6 +26,7 @@ void bind_add_positions(const Graph &, const Node &, Plan *);
 void bind_rope(const Graph &, const Node &, Plan *);
 void bind_attention(const Graph &, const Node &, Plan *);
 void bind_self_attention(const Graph &, const Node &, Plan *);
+void bind_keep_rows(const Graph &, const Node &, Plan *);
 void bind_mean_rows(const Graph &, const Node &, Plan *);
 void bind_join_rows(const Graph &, const Node &, Plan *);
 void bind_latent_attention(const Graph &, const Node &, Plan *);
@@ -54,6 +55,21 @@ void bind_conv_state(const Graph &, const Node &, Plan *);
 void bind_delta_rule(const Graph &, const Node &, Plan *);
 void bind_ssm_scan(const Graph &, const Node &, Plan *);
 
+class Reader;
+
+// A bias by the distance of a key from its query, spread to a row of numbers for each head.
+struct DistanceBias {
+  int weight = -1;  // (rows, heads), or -1: none
+  int spread = -1;  // the plan's buffer: (heads, buckets)
+  Type type = Type::none;
+  std::vector<int64_t> buckets;
+
+  void read(Reader &in, int input, int64_t heads);  // checks input `input` and the attribute `buckets`
+  void plan(Plan *plan, int64_t heads);
+  void run(const Run &run, int64_t heads) const;
+  void give(const Run &run, int64_t head, AttentionTask &task) const;
+};
+
 // A checked attention. `q`, `k`, `v` and `y` may be the plan's own buffers.
 struct AttentionSpec {
   int q = -1, k = -1, v = -1, sinks = -1, y = -1;
@@ -63,6 +79,8 @@ struct AttentionSpec {
   int64_t window = 0;
   bool chunked = false;
   bool spans = false;  // tokens see all of their span
+  bool cross = false;  // tokens see all rows there are
+  DistanceBias bias;
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };

@@ -19,7 +19,7 @@ constexpr Entry kTable[] = {
     {"activate", 1, bind_activate}, {"add", 1, bind_add},         {"mul", 1, bind_mul},
     {"scale", 1, bind_scale},       {"softcap", 1, bind_softcap}, {"position_scale", 1, bind_position_scale},
     {"hadamard", 1, bind_hadamard}, {"take", 1, bind_take},         {"route", 1, bind_route},     {"moe", 1, bind_moe},
-    {"self_attention", 1, bind_self_attention}, {"mean_rows", 1, bind_mean_rows}, {"join_rows", 1, bind_join_rows},
+    {"self_attention", 1, bind_self_attention}, {"keep_rows", 1, bind_keep_rows}, {"mean_rows", 1, bind_mean_rows}, {"join_rows", 1, bind_join_rows},
     {"layer_norm", 1, bind_layer_norm}, {"clamp", 1, bind_clamp},
     {"add_positions", 1, bind_add_positions},
     {"latent_attention", 1, bind_latent_attention}, {"grouped_linear", 1, bind_grouped_linear},

@@ -21,6 +21,11 @@ def encoder_cases() -> Iterator[Case]:
         (0, (*range(5), *(0,) * 90, *range(4))),
     ):
         yield encode(f"bias-{len(buckets)}-window-{window}", 6, 2, 20, 33, window, buckets)
+    for heads, kv_heads, head_dim, v_head_dim in ((1, 1, 16, 16), (6, 2, 20, 33)):
+        dims = {"head_dim": head_dim, "v_head_dim": v_head_dim}
+        kept = row("x", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim)
+        yield case("keep_rows", f"{heads}over{kv_heads}-{head_dim}x{v_head_dim}", *kept, attributes=dims,
+                   chunks=((33, 1, 17), (3, 4)), reader={"heads": heads, "kv_heads": kv_heads, **dims})  # fmt: skip
     low, high = (Operand(name, (1,), "weight", "F32") for name in ("low", "high"))
     for width, tokens in ((67, 5), (1, 33), (16, 1)):
         yield case("clamp", f"{width}", row("x", width), low, high, chunks=((tokens,),))

@@ -142,7 +142,12 @@ def one_op(facts: Mapping[str, Any], rng: Rng) -> tuple[Graph, dict[str, Weight]
     results = getattr(g, facts["op"])(*values, **attributes)
     outputs = list(results) if isinstance(results, tuple) else [results]
     if facts.get("read_only"):
-        outputs.append(getattr(g, facts["op"])(values[0], None, None, *values[3:], **attributes))
+        more = {"cross": True, "buckets": ()} if facts["read_only"] == "cross" else {}
+        rest = [None if more and place > 3 else value for place, value in enumerate(values)][3:]
+        outputs.append(getattr(g, facts["op"])(values[0], None, None, *rest, **attributes | more))
+    if facts.get("reader"):  # what was stored, as seen by an attention whose queries are the first operand
+        state = {name: attributes[name] for name in ("group", "layer")}
+        outputs.append(g.attention(values[0], None, None, cross=True, scale=0.3, **facts["reader"], **state))
     for place, value in enumerate(outputs):
         g.output(value, f"out{place}")
     return g.finish(), weights

@@ -27,8 +27,9 @@ def case(op: str, variant: str, *operands: Operand | None, chunks: Chunks = ((5,
     Args:
         chunks: per step, the tokens that each sequence is fed.
         facts: attributes, kv (storage of K and V), offset (of rotary positions), axes (of positions), wanted (rows),
-            read_only, emit (tokens whose state is kept), resume (sequences go on from what was emitted), ahead (spans
-            of the first step's tokens), given (tokens whose row comes from `embeds`).
+            read_only (True, or "cross"), reader (of what `keep_rows` stored), emit (tokens whose state is kept),
+            resume (sequences go on from what was emitted), ahead (spans of the first step's tokens), given (tokens
+            whose row comes from `embeds`).
     """
     facts = {"attributes": {}, "kv": "f32", **facts, "op": op, "operands": operands, "chunks": chunks}
     return Case(f"op/{op}/{variant}", "op", len(variant), facts)
@@ -139,6 +140,12 @@ def _attention() -> Iterator[Case]:
     yield attend("sinks", 6, 2, 16, 16, chunks=((17, 1), (1, 3)), sinks=True)
     yield attend("sinks-window-softcap", 6, 3, 20, 20, chunks=((33, 1), (3, 3)), sinks=True, window=7, softcap=4.0)
     yield attend("read-only", 4, 2, 32, 32, chunks=((33, 2), (1, 17)), read_only=True)
+    yield attend("cross", 4, 2, 32, 32, chunks=((33, 2), (1, 17)), read_only="cross", sinks=True)
+    yield attend("long-cross", 4, 2, 16, 20, chunks=(*[(60, 1)] * 5, (1, 3)), read_only="cross")
+    for buckets in ((0,), (3, 0, 1), (*range(5), *(0,) * 90, *range(4)), (*[1, 2] * 50, 4, *[0] * 100)):
+        for window in (0, 7):
+            yield attend(f"bias-{len(buckets)}-window-{window}", 6, 2, 20, 33, chunks=((33, 2), (1, 17), (40, 1)),
+                         window=window, buckets=buckets)  # fmt: skip
     yield attend("scale-0.3", 2, 1, 16, 16, chunks=((17,),), scale=0.3)
 
 
@@ -152,14 +159,15 @@ def attend(
     chunks: Chunks,
     sinks: bool = False,
     kv: str = "f32",
-    read_only: bool = False,
+    read_only: bool | str = False,
     ahead: tuple[tuple[int, int], ...] = (),
     **attributes: Any,
 ) -> Case:
     given = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "v_head_dim": v_head_dim,
              "scale": head_dim**-0.5, **attributes}  # fmt: skip
     operands = [row("q", heads * head_dim), row("k", kv_heads * head_dim), row("v", kv_heads * v_head_dim),
-                Operand("sinks", (heads,), "weight", "F32") if sinks else None]  # fmt: skip
+                Operand("sinks", (heads,), "weight", "F32") if sinks else None,
+                Operand("bias", (5, heads), "weight", "F32") if attributes.get("buckets") else None]  # fmt: skip
     return case("attention", variant, *operands, attributes=given, chunks=chunks, kv=kv, read_only=read_only,
                 ahead=ahead)  # fmt: skip
 
