@@ -13,6 +13,7 @@ ARCHITECTURES = (
     "afmoe",
     "arcee",
     "bert",
+    "bloom",
     "cohere2",
     "deepseek2",
     "deepseek4",
@@ -62,8 +63,10 @@ BY_OTHER_NAMES = {
     "command-r": "command_r",
     "ernie4_5": "llama",
     "ernie4_5-moe": "ernie4_5_moe",
+    "deepseek32": "deepseek2",
     "falcon-h1": "falcon_h1",
     "gemma-embedding": "gemma_embedding",
+    "glm-dsa": "deepseek2",
     "gpt-oss": "gpt_oss",
     "granite_swa": "granite",
     "granitemoe": "granite",
@@ -72,6 +75,8 @@ BY_OTHER_NAMES = {
     "minimax-m2": "minimax_m2",
     "mistral4": "deepseek2",
     "modern-bert": "modern_bert",
+    "nemotron_h": "nemotron_h",
+    "nemotron_h_moe": "nemotron_h",
     "nomic-bert": "nomic_bert",
 }
 """Names in files -> module, where they differ."""

@@ -77,9 +77,9 @@ ENCODER_CASES = ("bert-base", "embgemma-base", "modernbert-base", "nomicbert-bas
 FLOAT_CASES = ("deepseek4-mxfp4",)
 """Where rounded activations choose other experts than the oracle's: compared with weights as F32."""
 EXTRA_CASES = tuple(
-    "afmoe-base arcee-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base gpt2-base gptneox-base "
-    "graniteswa-base hunyuan-dense hunyuan-moe hyv3-base jamba-base mamba-base minimaxm2-base mistral4-base "
-    "nemotron-base phi2-base seedoss-base stablelm-base".split()
+    "afmoe-base arcee-base bloom-base deepseek32-base dots1-base ernie45-dense ernie45-moe exaone4-base falcon-base "
+    "glmdsa-base gpt2-base gptneox-base graniteswa-base hunyuan-dense hunyuan-moe hyv3-base jamba-base mamba-base "
+    "minimaxm2-base mistral4-base nemotronh-moe nemotron-base phi2-base seedoss-base stablelm-base".split()
 )
 """Files of the folder `extra`."""
 QUANT_CASES = tuple(

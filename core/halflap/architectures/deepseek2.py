@@ -1,4 +1,4 @@
-"""DeepSeek 2 and 3, Mistral 4: one latent row per token stands for all keys and values; experts come in groups."""
+"""DeepSeek 2 to 3.2, GLM DSA, Mistral 4: one latent row per token stands for all keys and values; experts in groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from attrs import evolve, frozen
 from halflap.architectures import rotary
 from halflap.architectures.keys import Keys, Shape
 from halflap.graph.builder import GraphBuilder
-from halflap.graph.ir import Graph
+from halflap.graph.ir import Graph, Value
+
+INDEX_EPS = 1e-6
+"""Of the norm of an indexer's keys; no file says so."""
 
 
 @frozen
@@ -39,6 +42,11 @@ class Config:
     scale: float
     query_growth: float
     query_period: int
+    index_heads: int
+    index_dim: int
+    index_count: int
+    index_layout: str
+    indexed: tuple[bool, ...]
     eps: float
     rope: rotary.Rotary
     context: int
@@ -86,6 +94,12 @@ class Config:
             query_period=keys.integer(
                 "attention.temperature_length", keys.integer("rope.scaling.original_context_length", 1), least=1
             ),
+            index_heads=keys.integer("attention.indexer.head_count", 0),
+            index_dim=keys.integer("attention.indexer.key_length", rotated, least=rotated),
+            index_count=keys.integer("attention.indexer.top_k", 0),
+            index_layout="half" if keys.architecture == "deepseek32" else "interleaved",
+            # Layers without an indexer of their own see what the last one before them chose.
+            indexed=tuple(f"blk.{i}.indexer.attn_k.weight" in keys.tensors for i in range(layers)),
             eps=keys.positive("attention.layer_norm_rms_epsilon"),
             rope=rope,
             context=keys.integer("context_length", least=1),
@@ -112,6 +126,12 @@ def weights(c: Config) -> Iterator[tuple[str, Shape]]:
         yield b + "attn_k_b.weight", (c.heads, c.kv_rank, c.plain_dim)
         yield b + "attn_v_b.weight", (c.heads, c.v_head_dim, c.kv_rank)
         yield b + "attn_output.weight", (c.width, c.heads * c.v_head_dim)
+        if c.indexed[i]:
+            yield b + "indexer.attn_q_b.weight", (c.index_heads * c.index_dim, c.q_rank)
+            yield b + "indexer.attn_k.weight", (c.index_dim, c.width)
+            yield b + "indexer.k_norm.weight", (c.index_dim,)
+            yield b + "indexer.k_norm.bias", (c.index_dim,)
+            yield b + "indexer.proj.weight", (c.index_heads, c.width)
         yield b + "ffn_norm.weight", (c.width,)
         if i < c.dense_layers or not c.experts:
             for name, rows, columns in (("gate", c.ffn, c.width), ("up", c.ffn, c.width), ("down", c.width, c.ffn)):
@@ -135,15 +155,16 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     g.segment("embed")
     x = g.embed(g.input("ids", "i32", "T"), g.weight("token_embd.weight"))
     rope = {"layout": "interleaved", "frequencies": c.rope.frequencies, "magnitude": c.rope.magnitude}
+    chosen = None
     for i in range(c.layers):
         g.segment(f"layer.{i}")
         b = f"blk.{i}."
         h = g.rms_norm(x, g.weight(b + "attn_norm.weight"), eps=c.eps)
         if c.q_rank:
-            q = g.rms_norm(
-                g.linear(h, g.weight(b + "attn_q_a.weight")), g.weight(b + "attn_q_a_norm.weight"), eps=c.eps
-            )
-            q = g.linear(q, g.weight(b + "attn_q_b.weight"))
+            low = g.linear(h, g.weight(b + "attn_q_a.weight"))
+            low = g.rms_norm(low, g.weight(b + "attn_q_a_norm.weight"), eps=c.eps)
+            q = g.linear(low, g.weight(b + "attn_q_b.weight"))
+            chosen = _chosen(c, g, b, h, low) if c.indexed[i] else chosen
         else:
             q = g.linear(h, g.weight(b + "attn_q.weight"))
         kv = g.linear(h, g.weight(b + "attn_kv_a_mqa.weight"))
@@ -154,7 +175,7 @@ def build(c: Config, g: GraphBuilder) -> Graph:
             q = g.position_scale(q, beta=c.query_growth, period=c.query_period)
         key = g.rope(key, head_dim=c.rotated_dim, **rope)
         h = g.latent_attention(
-            q, key, latent, g.weight(b + "attn_k_b.weight"), g.weight(b + "attn_v_b.weight"), heads=c.heads,
+            q, key, latent, g.weight(b + "attn_k_b.weight"), g.weight(b + "attn_v_b.weight"), chosen, heads=c.heads,
             plain_dim=c.plain_dim, rotated_dim=c.rotated_dim, rank=c.kv_rank, v_head_dim=c.v_head_dim, scale=c.scale,
             **g.state_layer("kv", c.rotated_dim, c.kv_rank),
         )  # fmt: skip
@@ -190,3 +211,18 @@ def build(c: Config, g: GraphBuilder) -> Graph:
     g.output(x, "hidden")
     g.output(logits, "logits")
     return g.finish()
+
+
+def _chosen(c: Config, g: GraphBuilder, b: str, h: Value, low: Value) -> Value:
+    """The places that each token sees in this layer: those whose keys suit the indexer's queries best."""
+    turn = {"head_dim": c.index_dim, "frequencies": c.rope.frequencies, "magnitude": c.rope.magnitude}
+    q = g.rope(g.linear(low, g.weight(b + "indexer.attn_q_b.weight")), layout=c.index_layout, **turn)
+    key = g.layer_norm(
+        g.linear(h, g.weight(b + "indexer.attn_k.weight")), g.weight(b + "indexer.k_norm.weight"),
+        g.weight(b + "indexer.k_norm.bias"), eps=INDEX_EPS,
+    )  # fmt: skip
+    chosen: Value = g.select_rows(
+        q, g.linear(h, g.weight(b + "indexer.proj.weight")), g.rope(key, layout=c.index_layout, **turn),
+        heads=c.index_heads, rate=1, count=c.index_count, **g.state_layer("kv", c.index_dim, 0),
+    )  # fmt: skip
+    return chosen

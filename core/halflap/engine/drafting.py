@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,11 +27,11 @@ class ModelDrafter:
     def __init__(self, make_runner: Callable[[], Runner], groups: tuple[StateGroup, ...], limits: Limits) -> None:
         self._runner, self._limits = make_runner(), limits
         self._blocks = BlockManager(groups, limits)
-        self._mirrors: WeakKeyDictionary[Work, _Mirror] = WeakKeyDictionary()
+        self._mirrors: dict[Work, _Mirror] = {}
 
     def draft(self, works: Sequence[Work], most: Sequence[int]) -> list[Sequence[int]]:
-        for mirror in [m for w, m in self._mirrors.items() if w.blocks is None]:
-            mirror.release(self._blocks)
+        for work in [w for w in self._mirrors if w.blocks is None]:
+            self._mirrors.pop(work).release(self._blocks)
         pairs = [(self._mirror(work), n) for work, n in zip(works, most, strict=True)]
         active = [(mirror, n) for mirror, n in pairs if mirror is not None and n]
         starts = [len(mirror.ids) for mirror, _ in active]
@@ -50,10 +49,9 @@ class ModelDrafter:
         if len(work.ids) >= self._limits.context - 1 or work.images.given:
             return None
         mirror = self._mirrors.get(work)
-        if mirror is None or mirror.blocks is None:
-            mirror = _Mirror(work.ids)
+        if mirror is None:
+            mirror = self._mirrors[work] = _Mirror(work.ids)
             mirror.blocks = self._blocks.admit(b"")
-            self._mirrors[work] = mirror
         mirror.follow(work.ids)
         return mirror
 

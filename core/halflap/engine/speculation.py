@@ -20,7 +20,7 @@ LONGEST = 16
 """Most tokens of one draft."""
 
 PROBE = 64
-"""Steps without a draft after which one of PROBED tokens shows whether drafts pay again."""
+"""Steps with drafts until one without shows what that costs now; and steps without until one with PROBED tokens."""
 PROBED = 2
 
 
@@ -45,6 +45,9 @@ class StepCosts:
         seen.append(seconds)
         self._medians[tokens] = median(seen)
 
+    def known(self, tokens: int) -> bool:
+        return tokens in self._seen
+
     def of(self, tokens: int) -> float:
         """Expected seconds; beyond what was measured a token adds 5 % of a step."""
         known = sorted(self._medians)
@@ -64,28 +67,24 @@ class StepCosts:
 
 
 class Speculator:
-    """Chooses the length of every draft, so that the expected tokens per second are the most.
+    """Chooses the length of every draft, so that the expected tokens per second are the most."""
 
-    Args:
-        adaptive: False: always LONGEST tokens.
-    """
-
-    def __init__(self, drafter: Drafter, adaptive: bool = True) -> None:
-        self._drafter, self._adaptive = drafter, adaptive
+    def __init__(self, drafter: Drafter) -> None:
+        self._drafter = drafter
         self._costs = StepCosts()
         self._per_token = 0.0
         self._right: WeakKeyDictionary[Work, float] = WeakKeyDictionary()
         self._usual = 0.7
-        self._since = 0
+        self._drafting, self._since = False, 0
 
     def propose(self, works: Sequence[Work], room: Sequence[int], tokens: int) -> None:
         """Give drafts to sequences that decode, each at most `room` long and all at most `tokens`."""
         lengths = self._lengths(works, [max(0, min(LONGEST, n)) for n in room], tokens)
         asked = sum(lengths)
+        self._since = self._since + 1 if bool(asked) == self._drafting else 0
+        self._drafting = bool(asked)
         if not asked:
-            self._since += 1
             return
-        self._since = 0
         before = time.perf_counter()
         drafts = self._drafter.draft(works, lengths)
         spent = (time.perf_counter() - before) / asked
@@ -112,13 +111,9 @@ class Speculator:
     def _lengths(self, works: Sequence[Work], room: Sequence[int], tokens: int) -> list[int]:
         """The draft tokens that are likeliest right, while one more still raises the tokens per second."""
         lengths = [0] * len(works)
-        if not self._adaptive:
-            for place, most in enumerate(room):
-                lengths[place] = min(most, tokens)
-                tokens -= lengths[place]
-            return lengths
-        if self._since >= PROBE:
-            return [min(PROBED, most) if place == 0 else 0 for place, most in enumerate(room)]
+        if self._since >= PROBE or not self._costs.known(len(works)):  # the other way, to see what it is worth now
+            probed = 0 if self._drafting or not self._costs.known(len(works)) else PROBED
+            return [min(probed, most) if place == 0 else 0 for place, most in enumerate(room)]
         right = [min(self._right.get(work, self._usual), 0.98) for work in works]
         queue = [(-p, place) for place, p in enumerate(right) if room[place]]
         heapq.heapify(queue)

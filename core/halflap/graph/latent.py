@@ -10,7 +10,7 @@ from halflap.graph.ops import REQUIRED, Op, Typed, mismatch, shown
 
 
 def _latent_attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> list[Typed]:
-    q, key, latent, k_up, v_up = inputs
+    q, key, latent, k_up, v_up, chosen = inputs
     assert q is not None
     assert k_up is not None
     assert v_up is not None
@@ -25,13 +25,15 @@ def _latent_attention(inputs: Sequence[Value | None], attributes: Mapping[str, A
     for value, shape in ((k_up, (heads, rank, plain)), (v_up, (heads, v_head_dim, rank))):
         if value.shape != shape:
             raise mismatch("latent_attention", shown(value), f"shape {list(shape)}")
+    if chosen is not None and (chosen.dtype != "i32" or len(chosen.shape) != 2 or chosen.shape[0] != "T"):
+        raise mismatch("latent_attention", f"chosen {shown(chosen)}", "places for each token")
     return [("f32", (q.shape[0], heads * v_head_dim))]
 
 
 TABLE = (
     Op(
         "latent_attention",
-        ("q", "key?", "latent?", "k_up", "v_up"),
+        ("q", "key?", "latent?", "k_up", "v_up", "chosen?"),  # chosen: the places it sees (`select_rows`); none: all
         _latent_attention,
         {
             "heads": REQUIRED,

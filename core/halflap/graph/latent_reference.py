@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from halflap.graph.ir import BLOCK_TOKENS
-from halflap.graph.reference import F32, Context
+from halflap.graph.reference import F32, I32, Context
 
 
 def latent_attention(
@@ -15,6 +15,7 @@ def latent_attention(
     latent: F32 | None,
     k_up: F32,
     v_up: F32,
+    chosen: I32 | None,
     *,
     heads: int,
     plain_dim: int,
@@ -28,7 +29,8 @@ def latent_attention(
     """DeepSeek-AI 2024 (MLA): heads share one latent row and one rotated key per token, which is all that is stored.
 
     Head h's key is (k_up[h]·latent, key), its value v_up[h]·latent. The matrices are applied to the query and to the
-    weighted sum of latent rows instead, which is the same. Without key and latent the layer is only read.
+    weighted sum of latent rows instead, which is the same. Without key and latent the layer is only read. A token sees
+    the `chosen` places alone, if they are given; -1 is none.
     """
     step, table, rows = context.step, context.step.groups[group], context.layer(group, layer)
     parts = q.reshape(len(q), heads, plain_dim + rotated_dim)
@@ -44,6 +46,13 @@ def latent_attention(
         keys, latents = (part[:count] for part in rows.read(blocks))
         scores = absorbed[tokens] @ latents.T + parts[tokens, :, plain_dim:] @ keys.T
         later = np.arange(count)[None, :] > local[:, None]
+        if chosen is not None:
+            first = table.first_token[s]
+            if np.any((chosen[tokens] > index[:, None]) | ((chosen[tokens] < first) & (chosen[tokens] != -1))):
+                raise IndexError(f"chosen places {chosen[tokens].tolist()!s:.80}")
+            seen = np.zeros((len(index), count + 1), np.bool_)
+            np.put_along_axis(seen, np.where(chosen[tokens] < 0, count, chosen[tokens] - first), True, axis=1)
+            later = ~seen[:, :count]
         scores = np.where(later[:, None, :], -np.inf, scores * np.float32(scale))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         mixed[tokens] = weights / weights.sum(axis=-1, keepdims=True) @ latents

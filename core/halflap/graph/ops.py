@@ -252,8 +252,11 @@ def _attention(inputs: Sequence[Value | None], attributes: Mapping[str, Any]) ->
     if attributes["window_kind"] not in ("sliding", "chunked"):
         raise mismatch("attention", f"window_kind {attributes['window_kind']!r}", "'sliding' or 'chunked'")
     check_buckets("attention", bias, attributes["buckets"], heads)
-    if attributes["cross"] and (k is not None or v is not None or attributes["window"] or bias is not None):
-        raise mismatch("attention", "cross with k, v, a window or a bias", "q and sinks alone")
+    if attributes["slopes"] and len(attributes["slopes"]) != heads:
+        raise mismatch("attention", f"{len(attributes['slopes'])} slopes", f"none, or {heads}")
+    own = [value for value in (k, v, bias) if value is not None]
+    if attributes["cross"] and (own or attributes["window"] or attributes["slopes"]):
+        raise mismatch("attention", "cross with k, v, a window, a bias or slopes", "q and sinks alone")
     return [("f32", (*q.shape[:-1], heads * v_head_dim))]
 
 
@@ -397,6 +400,7 @@ TABLE = (
             # Which row of `bias` is added to the scores, for a key this far behind its query: from -r to r, where the
             # first and the last also serve what is further away (T5's relative positions).
             "buckets": (),
+            "slopes": (),  # per head: a score falls by this for each token that its key is further behind (ALiBi)
             "cross": False,  # tokens see all rows there are: those of the sequence's source text
         },
         context=True,

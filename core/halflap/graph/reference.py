@@ -163,6 +163,7 @@ def attention(
     softcap: float,
     spans: bool,
     buckets: tuple[int, ...],
+    slopes: tuple[float, ...],
     cross: bool,
 ) -> F32:
     """Causal attention over the sequence's rows of one state layer, after storing this step's own K and V there.
@@ -195,6 +196,9 @@ def attention(
         if bias is not None:
             added = by_distance(bias, buckets, places - index[:, None])
             scores = scores + added.reshape(*hidden.shape, kv_heads, -1).transpose(0, 2, 3, 1)
+        if slopes:
+            falls = np.asarray(slopes, np.float32).reshape(1, kv_heads, -1, 1)
+            scores = scores + falls * (places - index[:, None])[:, None, None, :].astype(np.float32)
         scores = np.where(hidden[:, None, None, :], -np.inf, scores)
         top = scores.max(axis=-1, keepdims=True)
         if sinks is not None:

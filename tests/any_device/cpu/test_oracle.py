@@ -90,7 +90,9 @@ def test_a_family_gives_the_oracles_greedy_tokens_through_the_engine(shared: Pat
     ctx = len(answers["tokens"]) + 88
     with halflap.load(path, devices=["cpu"], ctx=ctx, kv_type="f32") as model:
         done = model.generate(answers["tokens"].tolist(), max_tokens=8, temperature=0)
-        assert [token.id for token in done.tokens] == answers["greedy"].tolist()
+        said, wanted = [token.id for token in done.tokens], answers["greedy"].tolist()
+        assert said == wanted[: len(said)]
+        assert len(said) == 8 or wanted[len(said)] in model.tokenizer.eog_ids
         done = model.generate(answers["tokens"].tolist(), max_tokens=60, temperature=0)  # past every window
     assert len(done.tokens) == 60 or done.finish_reason == "stop"
 

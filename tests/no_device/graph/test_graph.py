@@ -130,7 +130,7 @@ def test_reference_attention_equals_a_loop_over_scalars(kind: str) -> None:
     context.step = Step(ints(*range(count)), index, index[None], ints(0, count), ints(0), {"kv": table})  # type: ignore[attr-defined]
     found = attention(
         context, q, k, v, sinks, None, heads=heads, kv_heads=kv_heads, head_dim=d, v_head_dim=d, scale=0.3, group="kv",
-        layer=0, window=window, window_kind=kind, softcap=cap, spans=False, buckets=(), cross=False,
+        layer=0, window=window, window_kind=kind, softcap=cap, spans=False, buckets=(), slopes=(), cross=False,
     )  # type: ignore[arg-type]  # fmt: skip
     for t in range(count):
         for h in range(heads):

@@ -160,6 +160,9 @@ HALFLAP_INLINE void weigh(const Work &w, int64_t query, int64_t start, Range see
     const float *bias = w.t.bias + query % w.t.heads * (2 * reach + 1) + reach;
     for (int64_t j = seen.from; j < seen.to; j++) p[j] += bias[least(most(start + j - w.index[query], -reach), reach)];
   }
+  if (w.t.slopes)
+    for (int64_t j = seen.from; j < seen.to; j++)
+      p[j] += w.t.slopes[query % w.t.heads] * static_cast<float>(start + j - w.index[query]);
   const int64_t from = seen.from / kLanes * kLanes, to = round_up(seen.to, kLanes);
   for (int64_t j = from; j < seen.from; j++) p[j] = -INFINITY;
   for (int64_t j = seen.to; j < to; j++) p[j] = -INFINITY;

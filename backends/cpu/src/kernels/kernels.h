@@ -124,6 +124,7 @@ struct AttentionTask {
   const float *sinks;  // (heads) or null
   const float *bias;   // (heads, 2·reach + 1), added to a score by its key's place less its query's; or null
   int64_t reach;       // what is further away takes the first or the last
+  const float *slopes; // (heads), times that distance added to a score; or null
   int64_t first_span;  // spans [first_span, last_span) of kSpan keys, counted from position 0
   int64_t last_span;
   float *scratch;      // attention_scratch() floats

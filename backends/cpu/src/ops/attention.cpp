@@ -45,6 +45,7 @@ struct Attention : Call, AttentionSpec {
     task.chunked = chunked;
     task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + head * shared;
     bias.give(run, head * shared, task);
+    if (!slopes.empty()) task.slopes = &slopes[static_cast<size_t>(head * shared)];
     task.first_span = tile.first_span;
     task.last_span = tile.last_span;
     task.scratch = reinterpret_cast<float *>(run.scratch(worker));
@@ -158,6 +159,9 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   spec.cross = in.integer("cross") != 0;
   in.want(spec.heads > 0 && spec.heads <= 65536, "heads", spec.heads, 65536);
   spec.bias.read(in, 4, spec.heads);
+  for (const double slope : in.numbers("slopes")) spec.slopes.push_back(static_cast<float>(slope));
+  const int64_t slopes = static_cast<int64_t>(spec.slopes.size());
+  in.want(slopes == 0 || slopes == spec.heads, "slopes", slopes, spec.heads);
   const std::string &group = in.text("group");
   const int64_t layer = in.integer("layer");
   const std::string &kind = in.text("window_kind");
@@ -184,7 +188,7 @@ void bind_attention_of(const Graph &graph, const Node &node, bool stored, Plan *
   in.want(width(q) == spec.heads * spec.head_dim, "width of q", width(q), spec.heads * spec.head_dim);
   in.want(width(y) == spec.heads * spec.v_head_dim, "width of the result", width(y), spec.heads * spec.v_head_dim);
   in.want((spec.k < 0) == (spec.v < 0), "k and v given", spec.k >= 0, spec.v >= 0);
-  in.want(!spec.cross || (spec.k < 0 && !spec.window && !spec.spans && spec.bias.weight < 0), "k, window, spans or bias of cross", 1, 0);
+  in.want(!spec.cross || (spec.k < 0 && !spec.window && !spec.spans && spec.bias.weight < 0 && !slopes), "k, window, spans, bias or slopes of cross", 1, 0);
   spec.group = graph.group(group);
   if (spec.group < 0 || graph.groups[static_cast<size_t>(spec.group)].kind != HL_BLOCKS)
     fail(HL_INVALID, "group of op attention: got '%.100s', want one of the graph's of blocks", group.c_str());

@@ -182,37 +182,125 @@ struct SelectRows : Call {
 
 // -- compressed_attention: (token, some heads) is a task -------------------------------------------------------------------
 
-// A token's rows are gathered into blocks of f32, so that the kernel is that of attention, with rows that are K and V.
-struct CompressedAttention : Call {
-  int q, row, far, chosen, sinks, y;  // -1: absent
-  KeptRows near_rows, far_rows;
-  int64_t heads, width, window, count = 0, most;  // count: of chosen; most: rows of one token
+// A token's rows are gathered into blocks of f32, so that the kernel is that of attention, where V rows are keys too.
+struct Gathered {
+  int q, sinks = -1, y;
+  int64_t heads, width, extra = 0;  // of a V row, and of the K row that follows it as a key
+  int64_t most;                     // rows of one token
   float scale;
 
-  KvLayer gathered(uint8_t *base) const {
+  KvLayer layer(uint8_t *base) const {
     KvLayer l{};
     l.base = base;
+    l.k_width = extra;
     l.v_width = width;
-    l.block_bytes = kv_codes(KvType::f32, kBlockTokens * width);
+    l.v_offset = kv_codes(KvType::f32, kBlockTokens * extra);
+    l.block_bytes = kv_codes(KvType::f32, kBlockTokens * (extra + width));
     l.k_type = l.v_type = KvType::f32;
     return l;
   }
   int64_t blocks() const { return (most + kBlockTokens - 1) / kBlockTokens; }
-  int64_t gathered_bytes() const { return round_up(blocks() * kBlockTokens * width * 4 + width * 4 + blocks() * 4, 64); }
+  int64_t rows_bytes() const {
+    return round_up((blocks() * kBlockTokens + 1) * (extra + width) * 4 + blocks() * 4, 64);
+  }
+  int64_t scratch_bytes() const { return rows_bytes() + 4 * attention_scratch(heads, extra + width, width); }
+
+  // Each token's heads [from, to) by tasks: gather(t, take) calls take(rows, sequence, number) for the rows that it sees.
+  template <class F>
+  void run(const Run &run, F gather) const {
+    const int64_t parts = run.step.tokens < run.threads ? std::min<int64_t>(run.threads, heads) : 1;
+    run.pool.run(run.step.tokens * parts, run.threads, [&](int64_t i, int worker) {
+      attend(run, i / parts, heads * (i % parts) / parts, heads * (i % parts + 1) / parts, worker, gather);
+    });
+  }
+
+  template <class F>
+  void attend(const Run &run, int64_t t, int64_t from, int64_t to, int worker, F gather) const {
+    uint8_t *base = run.scratch(worker);
+    const KvLayer l = layer(base);
+    float *one = reinterpret_cast<float *>(base + blocks() * l.block_bytes);
+    int32_t *ids = reinterpret_cast<int32_t *>(one + extra + width);
+    int32_t rows = 0;
+    gather(t, [&](const KeptRows &kept, int64_t s, int64_t number) {
+      const RowPlace at = kept.place(run, s, number);
+      run.k.load_kv(run.state.layer(kept.group, kept.layer), at.block, at.place, one, one + extra);
+      run.k.store_kv(l, rows / kBlockTokens, rows % kBlockTokens, 1, one, one + extra);
+      rows++;
+    });
+    for (int32_t b = 0; b * kBlockTokens < rows; b++) ids[b] = b;
+    const int32_t newest = rows - 1;
+    const int64_t head_dim = extra + width;
+    AttentionTask task{};
+    task.q_stride = heads * head_dim;
+    task.y_stride = heads * width;
+    task.q = run.floats(q) + t * task.q_stride + from * head_dim;
+    task.y = run.floats(y) + t * task.y_stride + from * width;
+    task.tokens = 1;
+    task.heads = to - from;
+    task.head_dim = head_dim;
+    task.v_head_dim = task.latent = width;
+    task.index = &newest;
+    task.blocks = ids;
+    task.layer = l;
+    task.scale = scale;
+    task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + from;
+    task.last_span = newest / kSpan + 1;
+    task.scratch = reinterpret_cast<float *>(base + rows_bytes());
+    run.k.attend(task);
+  }
+};
+
+// Which sequence each token is of.
+std::vector<int64_t> sequences_of(const Step &step) {
+  std::vector<int64_t> sequence;
+  for (int64_t s = 0; s < step.sequences; s++) sequence.resize(static_cast<size_t>(step.seq_start[s + 1]), s);
+  return sequence;
+}
+
+// How many rows `ids` name (-1: none); throws unless all are in [first, last).
+int64_t check_chosen(const int32_t *ids, int64_t count, int64_t first, int64_t last) {
+  int64_t rows = 0;
+  for (int64_t c = 0; c < count; c++) {
+    if (ids[c] == -1) continue;
+    rows++;
+    if (ids[c] < first || ids[c] >= last)
+      fail(HL_INVALID, "chosen row: got %d, want %lld to %lld", ids[c], static_cast<long long>(first), static_cast<long long>(last - 1));
+  }
+  return rows;
+}
+
+void check_most(int64_t rows, int64_t most) {
+  if (rows < 1 || rows > most)
+    fail(HL_INVALID, "rows of a token: got %lld, want 1 to %lld", static_cast<long long>(rows), static_cast<long long>(most));
+}
+
+int64_t chosen_width(Reader &in, int v) {
+  const Value &chosen = in.value(v);
+  in.want(chosen.type == Type::I32 && chosen.kind != HL_WEIGHT && chosen.dims.size() == 2 && chosen.dims[0] == HL_DIM_T,
+          "rows of those chosen", chosen.dims[0], HL_DIM_T);
+  return width(chosen);
+}
+
+struct CompressedAttention : Call, Gathered {
+  int row, far, chosen;  // -1: absent
+  KeptRows near_rows, far_rows;
+  int64_t window, count = 0;  // count: of chosen
 
   void run(const Run &run) const override {
     near_rows.store(run, nullptr, run.floats(row));
     if (far >= 0) far_rows.store(run, nullptr, run.floats(far));
-    std::vector<int64_t> sequence;
-    for (int64_t s = 0; s < run.step.sequences; s++)
-      for (int64_t t = run.step.seq_start[s]; t < run.step.seq_start[s + 1]; t++) {
-        check(run, s, t);
-        sequence.push_back(s);
+    const std::vector<int64_t> sequence = sequences_of(run.step);
+    for (int64_t t = 0; t < run.step.tokens; t++) check(run, sequence[static_cast<size_t>(t)], t);
+    Gathered::run(run, [&](int64_t t, auto take) {
+      const int64_t s = sequence[static_cast<size_t>(t)], index = run.step.index[t];
+      for (int64_t r = oldest(run, s, t); r <= index; r++) take(near_rows, s, r);
+      if (chosen >= 0) {
+        for (int64_t c = 0; c < count; c++)
+          if (const int32_t id = run.ints(chosen)[t * count + c]; id >= 0) take(far_rows, s, id);
+      } else if (far >= 0) {
+        const auto [first, last] = far_rows.seen(run, s, index);
+        for (int64_t r = first; r < last; r++) take(far_rows, s, r);
       }
-    const int64_t parts = run.step.tokens < run.threads ? std::min<int64_t>(run.threads, heads) : 1;
-    run.pool.run(run.step.tokens * parts, run.threads, [&](int64_t i, int worker) {
-      const int64_t t = i / parts, part = i % parts;
-      attend(run, sequence[static_cast<size_t>(t)], t, heads * part / parts, heads * (part + 1) / parts, worker);
     });
   }
 
@@ -226,61 +314,55 @@ struct CompressedAttention : Call {
     int64_t rows = run.step.index[t] + 1 - oldest(run, s, t);
     if (far >= 0) {
       const auto [first, last] = far_rows.seen(run, s, run.step.index[t]);
-      if (chosen < 0) rows += std::max<int64_t>(0, last - first);
-      for (int64_t c = 0; chosen >= 0 && c < count; c++) {
-        const int32_t id = run.ints(chosen)[t * count + c];
-        if (id == -1) continue;
-        rows++;
-        if (id < first || id >= last)
-          fail(HL_INVALID, "chosen row: got %d, want %lld to %lld", id, static_cast<long long>(first), static_cast<long long>(last - 1));
-      }
+      rows += chosen < 0 ? std::max<int64_t>(0, last - first) : check_chosen(run.ints(chosen) + t * count, count, first, last);
     }
-    if (rows > most)
-      fail(HL_INVALID, "rows of a token: got %lld, want at most %lld", static_cast<long long>(rows), static_cast<long long>(most));
+    check_most(rows, most);
   }
+};
 
-  void attend(const Run &run, int64_t s, int64_t t, int64_t from, int64_t to, int worker) const {
-    uint8_t *base = run.scratch(worker);
-    const KvLayer l = gathered(base);
-    float *one = reinterpret_cast<float *>(base + blocks() * l.block_bytes);
-    int32_t *ids = reinterpret_cast<int32_t *>(one + width);
-    int32_t rows = 0;
-    const auto gather = [&](const KeptRows &kept, int64_t number) {
-      const RowPlace at = kept.place(run, s, number);
-      run.k.load_kv(run.state.layer(kept.group, kept.layer), at.block, at.place, nullptr, one);
-      run.k.store_kv(l, rows / kBlockTokens, rows % kBlockTokens, 1, nullptr, one);
-      rows++;
-    };
-    const int64_t index = run.step.index[t];
-    for (int64_t r = oldest(run, s, t); r <= index; r++) gather(near_rows, r);
-    if (chosen >= 0) {
-      for (int64_t c = 0; c < count; c++)
-        if (const int32_t id = run.ints(chosen)[t * count + c]; id >= 0) gather(far_rows, id);
-    } else if (far >= 0) {
-      const auto [first, last] = far_rows.seen(run, s, index);
-      for (int64_t r = first; r < last; r++) gather(far_rows, r);
+// latent_attention over the rows that a token chose.
+struct ChosenAttention : Call, Gathered {
+  CacheWrite write;
+  int chosen;
+  KeptRows rows;
+  int64_t count;
+
+  void run(const Run &run) const override {
+    if (write.k >= 0) write.run(run, [](int64_t, int64_t) {});
+    const std::vector<int64_t> sequence = sequences_of(run.step);
+    for (int64_t t = 0; t < run.step.tokens; t++) {
+      const auto [first, last] = rows.seen(run, sequence[static_cast<size_t>(t)], run.step.index[t]);
+      check_most(check_chosen(run.ints(chosen) + t * count, count, first, last), most);
     }
-    for (int32_t b = 0; b * kBlockTokens < rows; b++) ids[b] = b;
-    const int32_t newest = rows - 1;
-    AttentionTask task{};
-    task.q_stride = task.y_stride = heads * width;
-    task.q = run.floats(q) + t * task.q_stride + from * width;
-    task.y = run.floats(y) + t * task.y_stride + from * width;
-    task.tokens = 1;
-    task.heads = to - from;
-    task.head_dim = task.v_head_dim = task.latent = width;
-    task.index = &newest;
-    task.blocks = ids;
-    task.layer = l;
-    task.scale = scale;
-    task.sinks = sinks < 0 ? nullptr : run.floats(sinks) + from;
-    task.last_span = newest / kSpan + 1;
-    task.scratch = reinterpret_cast<float *>(base + gathered_bytes());
-    run.k.attend(task);
+    Gathered::run(run, [&](int64_t t, auto take) {
+      for (int64_t c = 0; c < count; c++)
+        if (const int32_t id = run.ints(chosen)[t * count + c]; id >= 0) take(rows, sequence[static_cast<size_t>(t)], id);
+    });
   }
 };
 
 }  // namespace
+
+int64_t read_chosen(Reader &in, int input) { return in.input(static_cast<size_t>(input)) < 0 ? 0 : chosen_width(in, in.input(static_cast<size_t>(input))); }
+
+void add_chosen_attention(const AttentionSpec &spec, int chosen, int64_t count, Plan *plan) {
+  auto call = std::make_unique<ChosenAttention>();
+  call->q = spec.q;
+  call->y = spec.y;
+  call->heads = spec.heads;
+  call->width = spec.latent;
+  call->extra = spec.head_dim - spec.latent;
+  call->scale = spec.scale;
+  call->write = {spec.k, spec.v, spec.group, spec.layer};
+  call->chosen = chosen;
+  call->count = count;
+  call->rows.group = spec.group;
+  call->rows.layer = spec.layer;
+  call->most = count;
+  plan->need_worker(call->scratch_bytes());
+  const std::vector<int> reads{call->q, spec.k, spec.v, chosen}, writes{call->y};
+  plan->add(std::move(call), reads, writes);
+}
 
 void bind_compress(const Graph &graph, const Node &node, Plan *plan) {
   Reader in(graph, node, 3, 3, 1);
@@ -373,12 +455,7 @@ void bind_compressed_attention(const Graph &graph, const Node &node, Plan *plan)
   in.want_vector(call->sinks, call->heads);
   in.want((call->far < 0) == far_group.empty(), "far rows given", call->far >= 0, !far_group.empty());
   in.want(call->chosen < 0 || call->far >= 0, "far rows given", call->far >= 0, 1);
-  if (call->chosen >= 0) {
-    const Value &chosen = in.value(call->chosen);
-    in.want(chosen.type == Type::I32 && chosen.kind != HL_WEIGHT && chosen.dims.size() == 2 && chosen.dims[0] == HL_DIM_T, "rows of those chosen", chosen.dims[0],
-            HL_DIM_T);
-    call->count = width(chosen);
-  }
+  if (call->chosen >= 0) call->count = chosen_width(in, call->chosen);
   call->near_rows = read_kept(graph, node, in, group, layer, 1, 0, call->width);
   if (call->far >= 0) call->far_rows = read_kept(graph, node, in, far_group, far_layer, rate, 0, call->width);
   if (!plan) return;
@@ -388,7 +465,7 @@ void bind_compressed_attention(const Graph &graph, const Node &node, Plan *plan)
     const int64_t far = most_rows(graph, plan->limits, call->far_rows);
     call->most += call->chosen >= 0 ? std::min(far, call->count) : far;
   }
-  plan->need_worker(call->gathered_bytes() + 4 * attention_scratch(call->heads, call->width, call->width));
+  plan->need_worker(call->scratch_bytes());
   const std::vector<int> reads{call->q, call->row, call->far, call->chosen, call->sinks}, writes{call->y};
   plan->add(std::move(call), reads, writes);
 }

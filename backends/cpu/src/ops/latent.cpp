@@ -5,7 +5,7 @@
 namespace halflap::cpu {
 
 void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
-  Reader in(graph, node, 1, 5, 1);
+  Reader in(graph, node, 1, 6, 1);
   AttentionSpec spec;
   spec.heads = in.integer("heads");
   spec.kv_heads = 1;
@@ -37,6 +37,7 @@ void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
   want_rows(y, spec.heads * v_head_dim);
   want_matrices(k_up, rank, plain);
   want_matrices(v_up, v_head_dim, rank);
+  const int64_t chosen = read_chosen(in, 5);
   spec.k = in.input(1);
   spec.v = in.input(2);
   in.want((spec.k < 0) == (spec.v < 0), "key and latent given", spec.k >= 0, spec.v >= 0);
@@ -59,7 +60,10 @@ void bind_latent_attention(const Graph &graph, const Node &node, Plan *plan) {
   spec.q = plan->buffer(plan->limits.tokens * spec.heads * spec.head_dim * 4);
   spec.y = plan->buffer(plan->limits.tokens * spec.heads * rank * 4);
   add_parts(plan, {q, k_up, spec.q, HL_DIM_T, spec.heads, rank, plain, rotated});
-  add_attention(graph, spec, plan);
+  if (chosen)
+    add_chosen_attention(spec, in.input(5), chosen, plan);
+  else
+    add_attention(graph, spec, plan);
   add_parts(plan, {spec.y, v_up, y, HL_DIM_T, spec.heads, v_head_dim, rank, 0});
 }
 

@@ -81,10 +81,14 @@ struct AttentionSpec {
   bool spans = false;  // tokens see all of their span
   bool cross = false;  // tokens see all rows there are
   DistanceBias bias;
+  std::vector<float> slopes;
   int group = -1, layer = 0;
   float scale = 1, softcap = 0;
 };
 void add_attention(const Graph &graph, const AttentionSpec &spec, Plan *plan);
+// The same over `count` rows that each token chose; latent, one KV head.
+void add_chosen_attention(const AttentionSpec &spec, int chosen, int64_t count, Plan *plan);
+int64_t read_chosen(Reader &in, int input);  // how many; 0: the input is absent
 
 // y[t][p] = matrix p times the leading elements of x[t][p]; what follows them is copied behind the products.
 struct PartsSpec {

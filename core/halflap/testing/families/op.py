@@ -62,7 +62,7 @@ def check(case: Case, device: Device) -> float:
             inputs = draw_inputs(facts["operands"], step.sizes(), rng, "i8x256" if "i8x256" in kinds else "none")
             for operand in facts["operands"]:
                 if operand is not None and operand.draw == "first rows":
-                    complete = (step.index[:, None] + 1) // facts["attributes"]["rate"]
+                    complete = (step.index[:, None] + 1) // facts["attributes"].get("rate", 1)
                     numbers = np.arange(operand.shape[1], dtype=np.int32)[None]
                     inputs[operand.name] = np.where(numbers < complete, numbers, -1).astype(np.int32)
             wanted, found = expected.run(step, inputs), rig.run(step, inputs)

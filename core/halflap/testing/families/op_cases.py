@@ -146,6 +146,8 @@ def _attention() -> Iterator[Case]:
         for window in (0, 7):
             yield attend(f"bias-{len(buckets)}-window-{window}", 6, 2, 20, 33, chunks=((33, 2), (1, 17), (40, 1)),
                          window=window, buckets=buckets)  # fmt: skip
+    yield attend("slopes", 6, 2, 20, 33, chunks=((33, 2), (1, 17), (40, 1)), slopes=tuple(0.3 / 2**i for i in range(6)))
+    yield attend("long-slopes", 2, 2, 16, 16, chunks=(*[(60, 1)] * 5, (1, 3)), slopes=(0.01, 0.002), sinks=True)
     yield attend("scale-0.3", 2, 1, 16, 16, chunks=((17,),), scale=0.3)
 
 
@@ -185,18 +187,22 @@ def _latent_attention() -> Iterator[Case]:
     for kv in ("bf16", "q8_0", "q4_0"):
         yield latent(f"stored-{kv}", 6, 16, 32, 64, 24, chunks=((33, 2), (1, 17), (2, 1)), kv=kv)
     yield latent("long", 6, 16, 8, 32, 24, chunks=(*[(60, 1)] * 5, (1, 3)), kv="f16")
+    yield latent("chosen", 6, 16, 32, 64, 24, chunks=((33, 2), (1, 3), (2, 17)), chosen=5)
+    yield latent("chosen-q8_0", 3, 16, 32, 96, 20, chunks=((33, 2), (1, 3), (2, 17)), chosen=40, kv="q8_0")
     yield latent("read-only", 4, 8, 8, 16, 12, chunks=((33, 2), (1, 17)), read_only=True)
 
 
 def latent(
-    variant: str, heads: int, plain: int, rotated: int, rank: int, v_head_dim: int, *, chunks: Chunks, **facts: Any
-) -> Case:
-    """A case of `latent_attention`."""
+    variant: str, heads: int, plain: int, rotated: int, rank: int, v_head_dim: int, *, chunks: Chunks,
+    chosen: int = 0, **facts: Any,
+) -> Case:  # fmt: skip
+    """A case of `latent_attention`; `chosen`: how many of the first places a token sees."""
     given = {"heads": heads, "plain_dim": plain, "rotated_dim": rotated, "rank": rank, "v_head_dim": v_head_dim,
              "scale": (plain + rotated) ** -0.5}  # fmt: skip
     operands = (row("q", heads * (plain + rotated)), row("key", rotated), row("latent", rank),
                 Operand("k_up", (heads, rank, plain), "weight", "F32"),
-                Operand("v_up", (heads, v_head_dim, rank), "weight", "F32"))  # fmt: skip
+                Operand("v_up", (heads, v_head_dim, rank), "weight", "F32"),
+                Operand("chosen", ("T", chosen), dtype="i32", draw="first rows") if chosen else None)  # fmt: skip
     return case("latent_attention", variant, *operands, attributes=given, chunks=chunks, **facts)
 
 
