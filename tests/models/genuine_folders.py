@@ -47,12 +47,15 @@ def make(description: Path, out: Path) -> None:
         tokens = np.arange(10, 50)
         if facts["kind"] != "mmproj":
             tokens = np.load(description.with_suffix(".npz"))["tokens"].astype(np.int64)
-        asked = model.get_encoder() if facts["kind"] == "t5" else model
-        answer = asked(input_ids=torch.tensor(tokens)[None])
+        more, known = {}, {"tokens": tokens}
+        if facts["kind"] == "t5":
+            known["dec_tokens"] = np.load(description.with_suffix(".npz"))["dec_tokens"].astype(np.int64)
+            more["decoder_input_ids"] = torch.tensor(known["dec_tokens"])[None]
+        answer = model(input_ids=torch.tensor(tokens)[None], **more)
     wanted = answer.logits if hasattr(answer, "logits") else answer.last_hidden_state
     model.save_pretrained(out)
     name = "logits" if hasattr(answer, "logits") else "hidden"
-    np.savez(out / "answers.npz", tokens=tokens, **{name: wanted[0].float().numpy()})
+    np.savez(out / "answers.npz", **known, **{name: wanted[0].float().numpy()})
 
 
 if __name__ == "__main__":

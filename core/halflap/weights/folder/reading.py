@@ -38,7 +38,7 @@ PREFIXES: Final = (
 """What stands before a text model's names, by the class that it was saved from."""
 ELSEWHERE: Final = re.compile(
     r"(^|\.)(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|embed_vision|embed_audio|mtp"
-    r"|rotary_emb|position_ids|masked_bias|pooler|lm_head\.decoder|predictions|decoder)(\.|$)"
+    r"|rotary_emb|position_ids|masked_bias|pooler|lm_head\.decoder|predictions|decoder|encoder\.embed_tokens)(\.|$)"
 )
 """Stored tensors that are no part of the text model: projectors, further-token heads, buffers."""
 WRAPPERS: Final = ("text_config", "llm_config")
@@ -273,7 +273,7 @@ def _applied(
     settings: Settings, described: Description, stored: Mapping[str, Stored], stems: Mapping[str, Stored]
 ) -> Iterator[tuple[Stored, Rule, str, int | None, Stored | None]]:
     """(stored tensor, rule, name of the result, expert, second tensor) for each that the table takes."""
-    layers = described.keys["block_count"]
+    layers = max(described.keys["block_count"], described.keys.get("decoder_block_count", 0))
     used_beside: set[str] = set()
     pending: list[str] = []
     for stem, tensor in stems.items():

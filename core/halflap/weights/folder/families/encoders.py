@@ -14,7 +14,7 @@ from halflap.weights.folder.families.common import (
     rotary,
 )
 from halflap.weights.folder.recipe import Array, Rule
-from halflap.weights.folder.settings import Settings  # fmt: skip
+from halflap.weights.folder.settings import MAX_LAYERS, Settings  # fmt: skip
 
 RANKED: Final = 4
 """GGUF's pooling type of a classifier."""
@@ -149,38 +149,61 @@ def modern_bert(s: Settings) -> Description:
     return Description("modern-bert", keys, names)
 
 
+def _t5_attention(at: str, ours: str) -> Names:
+    return {f"{at}.{n}": f"{ours}_{n}" for n in "qkvo"}
+
+
+def _t5_stack(stack: str, ours: str, ffn: int) -> Names:
+    """One stack of blocks, whose sub-layers are counted: attention first, the FFN at `ffn`."""
+    at = f"{stack}.block.N.layer"
+    return {
+        f"{stack}.final_layer_norm": f"{ours}.output_norm",
+        **_t5_attention(f"{at}.0.SelfAttention", f"{ours}.blk.N.attn"),
+        f"{at}.0.SelfAttention.relative_attention_bias": f"{ours}.blk.N.attn_rel_b",
+        f"{at}.0.layer_norm": f"{ours}.blk.N.attn_norm",
+        f"{at}.{ffn}.layer_norm": f"{ours}.blk.N.ffn_norm",
+        f"{at}.{ffn}.DenseReluDense.wi": f"{ours}.blk.N.ffn_up",
+        f"{at}.{ffn}.DenseReluDense.wi_0": f"{ours}.blk.N.ffn_gate",
+        f"{at}.{ffn}.DenseReluDense.wi_1": f"{ours}.blk.N.ffn_up",
+        f"{at}.{ffn}.DenseReluDense.wo": f"{ours}.blk.N.ffn_down",
+    }
+
+
 def t5(s: Settings) -> Description:
-    """The encoder alone; what belongs to the decoder is left in the file."""
+    """Encoder and decoder, or, of a T5EncoderModel, the encoder alone."""
     reach = s.integer("relative_attention_max_distance", default=128)
     s.want("relative_attention_max_distance", reach == 128, reach, "128")
     activation = s.text("feed_forward_proj", default="relu")
     s.want("feed_forward_proj", activation in ("relu", "gated-gelu"), activation, "'relu' or 'gated-gelu'")
+    width = s.integer("d_model", least=1)
     keys: Metadata = {
         "block_count": s.integer("num_layers", least=1),
         "context_length": s.integer("n_positions", default=512, least=1),
-        "embedding_length": s.integer("d_model", least=1),
+        "embedding_length": width,
         "feed_forward_length": s.integer("d_ff", least=1),
         "attention.head_count": s.integer("num_heads", least=1),
         "attention.key_length": s.integer("d_kv", least=1),
         "attention.value_length": s.integer("d_kv", least=1),
         "attention.layer_norm_rms_epsilon": s.number("layer_norm_epsilon"),
         "attention.relative_buckets_count": s.integer("relative_attention_num_buckets", default=32),
-        "attention.causal": False,
     }
-    at, ours = "encoder.block.N", "enc.blk.N"
-    names: Names = {
-        "shared": "token_embd",
-        "encoder.final_layer_norm": "enc.output_norm",
-        **{f"{at}.layer.0.SelfAttention.{n}": f"{ours}.attn_{n}" for n in "qkvo"},
-        f"{at}.layer.0.SelfAttention.relative_attention_bias": f"{ours}.attn_rel_b",
-        f"{at}.layer.0.layer_norm": f"{ours}.attn_norm",
-        f"{at}.layer.1.layer_norm": f"{ours}.ffn_norm",
-        f"{at}.layer.1.DenseReluDense.wi": f"{ours}.ffn_up",
-        f"{at}.layer.1.DenseReluDense.wi_0": f"{ours}.ffn_gate",
-        f"{at}.layer.1.DenseReluDense.wi_1": f"{ours}.ffn_up",
-        f"{at}.layer.1.DenseReluDense.wo": f"{ours}.ffn_down",
+    names = {"shared": "token_embd", **_t5_stack("encoder", "enc", 1)}
+    if s.values.get("architectures") == ["T5EncoderModel"] or not s.flag("is_encoder_decoder", True):
+        return Description("t5encoder", keys | {"attention.causal": False}, names)
+    scaled = s.flag("scale_decoder_outputs", s.flag("tie_word_embeddings", True))
+    keys |= {
+        "decoder_block_count": s.integer("num_decoder_layers", "num_layers", least=1, most=MAX_LAYERS),
+        "decoder_start_token_id": s.integer("decoder_start_token_id", default=0),
+        "logit_scale": width**-0.5 if scaled else 1.0,
     }
-    return Description("t5encoder", keys, names)
+    at = "decoder.block.N.layer.1"
+    names |= {
+        **_t5_stack("decoder", "dec", 2),
+        **_t5_attention(f"{at}.EncDecAttention", "dec.blk.N.cross_attn"),
+        f"{at}.layer_norm": "dec.blk.N.cross_attn_norm",
+        "lm_head": "output",
+    }
+    return Description("t5", keys, names)
 
 
 FAMILIES: Final[dict[str, Family]] = {
