@@ -24,7 +24,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine"}),
     frozenset({"stream", "loading", "images"}),
     frozenset({"model"}),
+    frozenset({"isolation"}),
     frozenset({"assembly"}),
+    frozenset({"isolated"}),
     frozenset({"testing"}),
     frozenset({"cli"}),  # `halflap devices --check` runs the kit
 )

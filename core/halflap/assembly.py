@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 from attrs import evolve
 
@@ -46,6 +47,8 @@ def load(
     draft: str | os.PathLike[str] | None = None,
     policy: str = "first_come",
     deterministic: bool = False,
+    isolation: Literal["thread", "process"] = "thread",
+    restart: bool = False,
     mmap: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
@@ -69,6 +72,8 @@ def load(
             words before), a plugin's drafter, or a smaller model with the same vocabulary, by name or path.
         policy: who goes first: "first_come", "fair" (between users), or a plugin's.
         deterministic: refuse devices on which an answer may depend on what else runs beside it.
+        isolation: "process" has the devices in a process of their own, whose death the host survives.
+        restart: start that process again when it dies, and have every request go on from its tokens.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
         progress: called before each stage of loading and once at the end, on this thread.
 
@@ -76,6 +81,8 @@ def load(
         ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file.
         PlanError, DeviceError: the devices.
     """
+    if isolation == "process":
+        return _isolated(model, {**locals()})
     types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
     wishes = Wishes(
         devices=tuple(devices or ()),
@@ -147,6 +154,17 @@ def load(
     return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder)
 
 
+def _isolated(model: str | os.PathLike[str], options: dict[str, Any]) -> Model:
+    """The same `load` in a child, and a model here that passes everything on to it."""
+    from halflap.isolation import Child, IsolatedModel
+
+    for name in ("model", "isolation"):
+        del options[name]
+    progress, restart = options.pop("progress"), options.pop("restart")
+    child = Child(model, options, restart, progress)
+    return IsolatedModel(child, load_tokenizer(model, overrides=options["overrides"]))
+
+
 def plan(
     model: str | os.PathLike[str],
     /,
@@ -196,10 +214,10 @@ def plan(
     return loading.make_plan(model, wishes, Changes(dict(overrides or {}), tuple(skip_layers)))
 
 
-def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
+def load_tokenizer(model: str | os.PathLike[str], /, *, overrides: Mapping[str, Override] | None = None) -> Tokenizer:
     """A model file's tokenizer alone; no weight is read."""
     with loading.open_model(model) as file:
-        return loading.open_tokenizer(file.metadata)
+        return loading.open_tokenizer(Changes(dict(overrides or {})).metadata(file.metadata))
 
 
 def _check_row_invariant(devices: Sequence[Device]) -> None:

@@ -26,6 +26,7 @@ from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
 from halflap.engine.scoring import Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
+from halflap.events import Event
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan
@@ -59,7 +60,7 @@ class Model:
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
         self._engine, self._pid = engine, os.getpid()
-        self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
+        self._finalizer: weakref.finalize[..., Any] = weakref.finalize(self, _close, engine, release, self._pid)
 
     @cached_property
     def _format(self) -> ChatFormat:
@@ -83,6 +84,20 @@ class Model:
             BusyError: the queue is full.
             ModelClosedError: the model is closed.
         """
+        channel = Channel()
+        work = self.begin(request, channel.put)
+        engine = self._engine
+        return Stream(channel, lambda: engine.cancel(work))
+
+    def begin(
+        self, request: Request, put: Callable[[Sequence[Event] | BaseException], None], said: Sequence[int] = ()
+    ) -> Generation:
+        """What `submit` does, for who passes events on by itself.
+
+        Args:
+            put: called on the engine's thread with events in order, or with the error that ends them.
+            said: tokens of this very answer that were given out before, by a model that is gone.
+        """
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
@@ -94,7 +109,6 @@ class Model:
         if overflow is not None and len(ids) >= self.plan.ctx:
             ids = shortened(ids, self.plan.ctx // 2, overflow)
         limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
-        channel = Channel()
         work = Generation(
             ids,
             limit,
@@ -102,7 +116,7 @@ class Model:
             Output(self.tokenizer, parser, request.stops),
             self._ends(options),
             self.tokenizer.token_bytes,
-            channel.put,
+            put,
             options.get("max_tokens"),
             options.get("logprobs"),
             options.get("timeout"),
@@ -114,10 +128,14 @@ class Model:
             priority=options.get("priority", 0),
             user=options.get("user", ""),
             source=source,
+            said=said,
         )
         self._engine.submit(work)
-        engine = self._engine
-        return Stream(channel, lambda: engine.cancel(work))
+        return work
+
+    def cancel(self, work: Generation) -> None:
+        """Stop what `begin` began."""
+        self._engine.cancel(work)
 
     def stream(
         self,

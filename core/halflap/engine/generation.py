@@ -54,7 +54,11 @@ class Generation(Work):
         speculate: other parts may propose drafts for it.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
         model: its name, for traces.
+        said: tokens of this very answer that an engine before this one chose and gave out.
         sharing: what `Work` takes beside these.
+
+    Attributes:
+        chosen: the answer's tokens so far.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Generation(Work):
         speculate: bool = True,
         overflow: Overflow | None = None,
         model: str = "",
+        said: Sequence[int] = (),
         **sharing: object,
     ) -> None:
         super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
@@ -91,6 +96,15 @@ class Generation(Work):
         for place, token in enumerate(self.ids):
             if not images.covers(place):
                 chain.accept(token)
+        self.chosen = list(said)
+        chain.skip(len(said))
+        for token in said:
+            chain.accept(token)
+            if constraint is not None:
+                constraint.accept(token)
+            self.ids.append(token)
+            words.push(self._described(token, None))
+        self.generated = len(said)
 
     @property
     def latest_start(self) -> int:
@@ -130,7 +144,7 @@ class Generation(Work):
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
         self.computed = stop
-        if not self._answering:
+        if not self._answering and not self.chosen:
             done = min(stop + len(self.source), self._asked)
             self._emit([Prefill(done, self._asked, self.cached)])
         if stop < len(self.ids):
@@ -162,6 +176,7 @@ class Generation(Work):
         if self._constraint is not None:
             self._constraint.accept(token)
         self.ids.append(token)
+        self.chosen.append(token)
         self.generated += 1
         if self.generated > 1:
             now = time.monotonic()

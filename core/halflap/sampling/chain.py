@@ -20,6 +20,8 @@ F32 = npt.NDArray[np.float32]
 
 DEFAULT = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
 MIROSTAT = ("temperature", "mirostat")
+DRAWS = 1 << 32
+"""Numbers of the random stream that belong to one token: more than any sampler draws."""
 
 
 @frozen
@@ -53,7 +55,9 @@ class SamplerChain:
     """
 
     def __init__(self, names: Sequence[str | Use], options: Mapping[str, Any], seed: int) -> None:
-        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self._bits = np.random.PCG64(seed)
+        self._start, self._chosen = self._bits.state, 0
+        self.rng = np.random.Generator(self._bits)
         self.steps: list[Any] = [samplers.LogitBias(options.get("logit_bias") or {})]
         self._names: list[str] = ["logit_bias"]
         for wish in names:
@@ -94,8 +98,12 @@ class SamplerChain:
             raise SamplerError(
                 "logits", got="NaN", want="finite numbers", fix="The model file or its device is broken."
             )
+        self._chosen += 1
         if self.greedy:
             return int(row.argmax())
+        # Chance depends on the place in the answer only, so that an answer can go on where another process left it.
+        self._bits.state = self._start
+        self._bits.advance(DRAWS * self._chosen)
         c, rest = self._first_cut(row)
         for name, step in rest:
             try:
@@ -111,6 +119,10 @@ class SamplerChain:
         cumulative = np.cumsum(c.probabilities())
         drawn = int(np.searchsorted(cumulative, self.rng.random(), side="right"))
         return int(c.ids[min(drawn, len(c) - 1)])
+
+    def skip(self, count: int) -> None:
+        """So many tokens were chosen elsewhere, with the same seed."""
+        self._chosen += count
 
     def accept(self, token: int) -> None:
         for step in self.steps:
