@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"projectors"}),  # architectures with weights of their own, and the device that runs them
     frozenset({"placement"}),
     frozenset({"engine"}),
-    frozenset({"stream", "loading", "images"}),
+    frozenset({"stream", "loading", "images", "adapters"}),
     frozenset({"model"}),
     frozenset({"isolation"}),
     frozenset({"assembly"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from attrs import evolve
 
+from halflap import adapters as lora
 from halflap import loading, placement, plugins
 from halflap.architectures.changes import Changes, Override
 from halflap.device.interface import Device
@@ -19,6 +21,7 @@ from halflap.engine.runner import Runner
 from halflap.engine.speculation import Drafter
 from halflap.errors import InvalidRequestError, PlanError
 from halflap.events import Progress
+from halflap.graph.extras import with_taps
 from halflap.images import Eyes
 from halflap.model import Model
 from halflap.placement import Plan, Wishes
@@ -44,6 +47,8 @@ def load(
     split: Sequence[float] = (),
     projector: str | os.PathLike[str] | None = None,
     media_path: str | os.PathLike[str] | None = None,
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    taps: Sequence[str] = (),
     draft: str | os.PathLike[str] | None = None,
     policy: str = "first_come",
     deterministic: bool = False,
@@ -68,6 +73,8 @@ def load(
         skip_layers: layers to leave out, counted from 0.
         projector: file of the model's image projector (`mmproj`); chats may then hold images.
         media_path: folder from which messages may name images as `file:` URLs; None: none.
+        adapters: LoRA files by name, which requests then choose with `adapters={name: scale}`.
+        taps: layers such as "layer.3" whose results `Model.hidden` may ask for.
         draft: who guesses the next tokens, for the model to check several at once: "lookup" (what followed the same
             words before), a plugin's drafter, or a smaller model with the same vocabulary, by name or path.
         policy: who goes first: "first_come", "fair" (between users), or a plugin's.
@@ -112,6 +119,9 @@ def load(
             owned.append(projector_file.close)
             changes = evolve(changes, given_width=projection.width)
         architecture = loading.open_architecture(file, changes)
+        bank = lora.read(adapters or {}, file.architecture, architecture.graph)
+        graph = with_taps(bank.into(architecture.graph), taps)
+        architecture = evolve(architecture, graph=graph)
         report("tokenizer")
         tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
         report("plan")
@@ -131,8 +141,7 @@ def load(
             owned.append(sees.close)
             eyes = Eyes(projection, sees, architecture.graph, plan.limits.tokens)
             owned.append(eyes.close)
-        ready, weights = plan, loading.weights_of(file)
-        graph = architecture.graph
+        ready, weights = plan, ChainMap(dict(bank.weights), loading.weights_of(file))  # type: ignore[arg-type]
         make_drafter = None if draft is None else _drafter(draft, tokenizer, plan, owned)
         engine = Engine(
             lambda: Runner(ready, graph, weights, opened),
@@ -151,7 +160,7 @@ def load(
     report("ready")
     info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
     identity = cache(lambda: loading.identity(file, graph, ready))
-    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder)
+    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder, bank)
 
 
 def _isolated(model: str | os.PathLike[str], options: dict[str, Any]) -> Model:

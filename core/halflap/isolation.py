@@ -258,6 +258,10 @@ class IsolatedModel(Model):
     def logits(self, ids: Sequence[int], /, **options: Any) -> npt.NDArray[np.float32]:
         return np.asarray(self._ask("logits", list(ids), **options))
 
+    def hidden(self, ids: Sequence[int], /, **options: Any) -> dict[str, npt.NDArray[np.float32]]:
+        found: dict[str, npt.NDArray[np.float32]] = self._ask("hidden", list(ids), **options)
+        return found
+
     def embed(self, texts: str | Sequence[str | Sequence[int]], /, **options: Any) -> npt.NDArray[np.float32]:
         return np.asarray(self._ask("embed", texts, **options))
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from halflap.adapters import NO_ADAPTERS, Adapters
 from halflap.engine import saved
 from halflap.engine.blocks import BlockManager
 from halflap.engine.engine import QUEUE, Engine, closed
@@ -27,6 +28,7 @@ from halflap.engine.runner import Runner
 from halflap.engine.scoring import Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
 from halflap.events import Event
+from halflap.graph.extras import tap_names
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan
@@ -55,8 +57,9 @@ class Model:
         identity: Callable[[], str],
         eyes: Eyes | None = None,
         media_path: Path | None = None,
+        adapters: Adapters = NO_ADAPTERS,
     ) -> None:
-        self._identity = identity
+        self._identity, self._adapters = identity, adapters
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
         self._engine, self._pid = engine, os.getpid()
@@ -129,6 +132,7 @@ class Model:
             user=options.get("user", ""),
             source=source,
             said=said,
+            scales=self._adapters.scales(options.get("adapters", {})),
         )
         self._engine.submit(work)
         return work
@@ -199,12 +203,14 @@ class Model:
         rows: slice | Sequence[int] = slice(None),
         images: Sequence[bytes] = (),
         encoder_ids: Sequence[int] = (),
+        adapters: Mapping[str, float] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
 
         Args:
             images: encoded images, one for each -1 among the ids, which becomes as many positions as it has rows.
             encoder_ids: the text that the encoder reads, of a model that has one; `ids` are then the decoder's.
+            adapters: scales of the adapters to compute with.
 
         Raises:
             ContextOverflowError: more ids than the context holds.
@@ -217,7 +223,40 @@ class Model:
             want = "none, for the model has no encoder" if self.info.start is None else "those of the encoder's text"
             raise InvalidRequestError("encoder_ids", got=f"{len(encoder_ids)}", want=want, field="encoder_ids")
         source = self._checked_ids(encoder_ids) if self.info.start is not None else ()
-        return self._score(ids, "logits", wanted, given, source).result()
+        scales = self._adapters.scales(adapters or {})
+        return self._score(ids, ("logits",), wanted, given, source=source, scales=scales).result()["logits"]
+
+    def hidden(
+        self,
+        ids: Sequence[int],
+        /,
+        *,
+        layers: Sequence[str] | None = None,
+        rows: slice | Sequence[int] = slice(None),
+        adapters: Mapping[str, float] | None = None,
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """What leaves some layers, layer -> f32 (rows, width), for the wanted positions of a token sequence.
+
+        Args:
+            layers: of those that the model was loaded with as `taps`; None: all.
+            adapters: scales of the adapters to compute with.
+
+        Raises:
+            InvalidRequestError: a layer that the model was not loaded with.
+            ContextOverflowError: more ids than the context holds.
+        """
+        taps = tap_names(self.info.outputs)
+        for layer in layers if layers is not None else taps or ("layer.0",):
+            if layer not in taps:
+                fix = f"Load with taps=[{layer!r}]."
+                want = f"one of {list(taps)}"
+                raise InvalidRequestError("layers", got=repr(layer), want=want, fix=fix, field="layers")
+        names = list(layers) if layers is not None else list(taps)
+        checked = self._checked_ids(ids)
+        wanted = list(range(len(checked)))[rows] if isinstance(rows, slice) else sorted(rows)
+        scales = self._adapters.scales(adapters or {})
+        found = self._score(checked, tuple(taps[name] for name in names), wanted, scales=scales).result()
+        return {name: found[taps[name]] for name in names}
 
     def embed(
         self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
@@ -242,13 +281,13 @@ class Model:
         self._check_computes(output)
         given = [texts] if isinstance(texts, str) else texts
         prompts = [self._checked_ids(self.tokenizer.encode(text) if isinstance(text, str) else text) for text in given]
-        futures: list[Future[npt.NDArray[np.float32]]] = []
+        futures: list[Future[dict[str, npt.NDArray[np.float32]]]] = []
         for place, ids in enumerate(prompts):
             if place >= EMBEDDED_AT_ONCE:
                 futures[place - EMBEDDED_AT_ONCE].result()
             wanted = {"cls": [0], "rank": [0], "last": [len(ids) - 1]}.get(pooling, range(len(ids)))
-            futures.append(self._score(ids, output, list(wanted)))
-        found = [future.result() for future in futures]
+            futures.append(self._score(ids, (output,), list(wanted)))
+        found = [future.result()[output] for future in futures]
         if not found:
             return np.zeros((0, self.info.width), np.float32)
         rows = np.concatenate(found if pooling == "none" else [each.mean(axis=0, keepdims=True) for each in found])
@@ -271,8 +310,8 @@ class Model:
             got = "a model whose encoder reads it"
             raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
         ids, images, _ = self._prompt(self._request(prompt, (), {}))
-        self._score(ids, "logits", [], images).result()
-        key = Scoring(ids, "logits", [], lambda rows: None, images)
+        self._score(ids, ("logits",), [], images).result()
+        key = Scoring(ids, ("logits",), [], lambda rows: None, images)
 
         def save(runner: Runner, manager: BlockManager) -> int:
             keys = key.keys(len(ids) // manager.node_tokens, manager.node_tokens)
@@ -432,11 +471,11 @@ class Model:
     def _score(
         self,
         ids: list[int],
-        output: str,
+        outputs: tuple[str, ...],
         rows: list[int],
         images: Images = NO_IMAGES,
-        source: Sequence[int] = (),
-    ) -> Future[npt.NDArray[np.float32]]:
+        **sharing: Any,
+    ) -> Future[dict[str, npt.NDArray[np.float32]]]:
         self._check_open()
         if len(ids) > self.plan.ctx:
             raise ContextOverflowError(
@@ -446,15 +485,15 @@ class Model:
                 n_prompt=len(ids),
                 n_ctx=self.plan.ctx,
             )
-        future: Future[npt.NDArray[np.float32]] = Future()
+        future: Future[dict[str, npt.NDArray[np.float32]]] = Future()
 
-        def done(found: npt.NDArray[np.float32] | BaseException) -> None:
+        def done(found: dict[str, npt.NDArray[np.float32]] | BaseException) -> None:
             if isinstance(found, BaseException):
                 future.set_exception(found)
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, output, rows, done, images, source))
+        self._engine.submit(Scoring(ids, outputs, rows, done, images, **sharing))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:

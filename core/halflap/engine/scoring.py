@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,26 +14,26 @@ from halflap.events import FinishReason
 
 
 class Scoring(Work):
-    """Collects one output's rows.
+    """Collects rows of some outputs.
 
     Args:
-        output: "logits", "hidden" or "scores".
+        outputs: such as "logits", "hidden", "scores".
         rows: which positions are wanted, ascending.
-        done: called on the engine thread with (rows, width) or the error.
+        done: called on the engine thread with (rows, width) of each output, or the error.
     """
 
     def __init__(
         self,
         ids: Sequence[int],
-        output: str,
+        outputs: tuple[str, ...],
         rows: Sequence[int],
-        done: Callable[[F32 | BaseException], None],
+        done: Callable[[dict[str, F32] | BaseException], None],
         images: Images = NO_IMAGES,
-        source: Sequence[int] = (),
+        **sharing: Any,
     ) -> None:
-        super().__init__(ids, len(ids), (output,), images, source=source)
+        super().__init__(ids, len(ids), outputs, images, **sharing)
         self._rows, self._done = list(rows), done
-        self._parts: list[F32] = []
+        self._parts: list[Mapping[str, F32]] = []
         self._found = 0
 
     @property
@@ -45,12 +46,14 @@ class Scoring(Work):
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
         self.computed = stop
-        if self.outputs[0] in rows:
-            self._parts.append(rows[self.outputs[0]])
-            self._found += len(self._parts[-1])
+        if rows:
+            self._parts.append(rows)
+            self._found += len(rows[self.outputs[0]])
         if stop == len(self.ids):
             self.finished = True
-            self._done(np.concatenate(self._parts) if self._parts else np.zeros((0, 0), np.float32))
+            none = np.zeros((0, 0), np.float32)
+            found = {name: [part[name] for part in self._parts] or [none] for name in self.outputs}
+            self._done({name: np.concatenate(parts) for name, parts in found.items()})
 
     def end(self, reason: FinishReason) -> None:
         self.finished = True

@@ -47,10 +47,10 @@ def score(engine: Engine, ids: list[int]) -> Any:
     found: Any = {"event": threading.Event()}
 
     def done(rows: Any) -> None:
-        found["rows"] = rows
+        found["rows"] = rows if isinstance(rows, BaseException) else rows["logits"]
         found["event"].set()
 
-    engine.submit(Scoring(ids, "logits", range(len(ids)), done))
+    engine.submit(Scoring(ids, ("logits",), range(len(ids)), done))
     return found
 
 
