@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from attrs import field, frozen
 
 import halflap
 from halflap import Use
+from halflap.engine.speculation import StepCosts
+from halflap.engine.work import Work
 from halflap.errors import ContextOverflowError, InvalidRequestError, NotRegisteredError, SamplerError
 from halflap.errors import RequestTimeoutError as TooLateError
 from halflap.stream import Stream
@@ -24,7 +26,7 @@ from tests.any_device.leaks import resident
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qwen3-base", {"draft": "lookup"}),
     ("gemma3-base", {"policy": "fair"}),
-    ("qwen35-dense", {}),
+    ("qwen35-dense", {"draft": "pairs"}),
 )
 """Full attention, windows, recurrent state."""
 CTX = 160
@@ -59,15 +61,41 @@ class Fails:
     def accept(self, token: int) -> None: ...
 
 
+class Pairs:
+    """A drafter that expects of the last two tokens what followed them before, in whatever answer; else anything."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], int] = {}
+
+    def draft(self, works: Sequence[Work], most: Sequence[int]) -> list[list[int]]:
+        for work in works:
+            self.known.update({(a, b): c for a, b, c in zip(work.ids[-9:], work.ids[-8:], work.ids[-7:], strict=False)})
+        drafts = []
+        for work, length in zip(works, most, strict=True):
+            ids = work.ids[-2:]
+            while len(ids) < length + 2:
+                ids.append(self.known.get((ids[-2], ids[-1]), 7 * ids[-1] % 290) if len(ids) > 1 else 5)
+            drafts.append(ids[2:])
+        return drafts
+
+    def close(self) -> None: ...
+
+
 class Plugin:
     @staticmethod
     @halflap.hookimpl
     def register_samplers(register: Callable[..., None]) -> None:
         register("fails", Fails)
 
+    @staticmethod
+    @halflap.hookimpl
+    def register_drafters(register: Callable[..., None]) -> None:
+        register("pairs", Pairs)
+
 
 @pytest.fixture(autouse=True)
-def plugin() -> Iterator[None]:
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(StepCosts, "of", lambda self, tokens: 1.0)  # as if every guess were free
     halflap.plugins.register(Plugin, name="soak")
     yield
     halflap.plugins.unregister("soak")
@@ -91,19 +119,20 @@ class Wish:
     count: int
 
 
-def wishes(seed: int, count: int) -> Iterator[Wish]:
-    """Random wishes, whose prompts share beginnings."""
+def wishes(seed: int, caller: int, count: int) -> Iterator[Wish]:
+    """One caller's random wishes, whose prompts begin like those of the others."""
     rng = random.Random(seed)
-    stems = [[rng.randrange(5, 295) for _ in range(rng.choice((20, 70, 110, 150)))] for _ in range(6)]
+    stems = [[rng.randrange(5, 295) for _ in range(rng.choice((40, 70, 110, 150)))] for _ in range(3)]
+    rng = random.Random(seed * 100 + caller)
     kinds = {"whole": 40, "cancel": 12, "drop": 6, "several": 6, "fail": 8, "late": 6, "wrong": 6, "long": 4}
     kinds |= {"logits": 6, "embed": 6}
     for _ in range(count):
         stem = rng.choice(stems)
-        prompt = stem[: rng.randrange(len(stem) + 1)] + [rng.randrange(5, 295) for _ in range(rng.randint(1, 8))]
+        prompt = stem[: rng.choice((len(stem), rng.randrange(len(stem))))] + [rng.randrange(5, 295) for _ in range(rng.randint(1, 8))]
         if rng.random() < 0.05:
             prompt = [*prompt, *(rng.randrange(5, 295) for _ in range(CTX))][: CTX - rng.randint(1, 9)]
         how = rng.choices(list(kinds), list(kinds.values()))[0]
-        options: dict[str, Any] = {"max_tokens": rng.choice((0, 1, 3, 8, 20)), "seed": rng.randrange(1000)}
+        options: dict[str, Any] = {"max_tokens": rng.choice((0, 1, 3, 8, 20, 50)), "seed": rng.randrange(1000)}
         options["temperature"] = rng.choice((0.0, 0.7, 1.5))
         options["ignore_eos"] = rng.random() < 0.9
         for name, value in (
@@ -200,7 +229,7 @@ def soak(model: halflap.Model, fresh: halflap.Model, seed: int, count: int) -> N
         rng = random.Random(seed * 31 + number)
         waiting: list[tuple[Wish, Callable[[], Any]]] = []
         try:
-            for wish in wishes(seed * 100 + number, count // THREADS):
+            for wish in wishes(seed, number, count // THREADS):
                 waiting.append((wish, begin(model, wish)))
                 while len(waiting) > 5 or (waiting and rng.random() < 0.3):
                     known, result = waiting.pop(rng.randrange(len(waiting)))
