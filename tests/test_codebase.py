@@ -19,10 +19,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"plugins"}),
     frozenset({"graph"}),
     frozenset({"architectures", "weights", "device", "sampling", "text"}),
-    frozenset({"projectors"}),  # architectures with weights of their own, and the device that runs them
+    frozenset({"projectors", "adapters"}),  # weights of their own beside a model's
     frozenset({"placement"}),
     frozenset({"engine"}),
-    frozenset({"stream", "loading", "images", "adapters"}),
+    frozenset({"stream", "loading", "images"}),
     frozenset({"model"}),
     frozenset({"isolation"}),
     frozenset({"assembly"}),

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from attrs import evolve
 
-from halflap import adapters as lora
 from halflap import loading, placement, plugins
 from halflap.architectures.changes import Changes, Override
 from halflap.device.interface import Device
@@ -21,7 +20,6 @@ from halflap.engine.runner import Runner
 from halflap.engine.speculation import Drafter
 from halflap.errors import InvalidRequestError, PlanError
 from halflap.events import Progress
-from halflap.graph.extras import with_taps
 from halflap.images import Eyes
 from halflap.model import Model
 from halflap.placement import Plan, Wishes
@@ -118,10 +116,8 @@ def load(
             projector_file, projection = loading.open_projection(projector, file, mmap=mmap)
             owned.append(projector_file.close)
             changes = evolve(changes, given_width=projection.width)
-        architecture = loading.open_architecture(file, changes)
-        bank = lora.read(adapters or {}, file.architecture, architecture.graph)
-        graph = with_taps(bank.into(architecture.graph), taps)
-        architecture = evolve(architecture, graph=graph)
+        architecture, bank = loading.extended(file, loading.open_architecture(file, changes), adapters or {}, taps)
+        graph = architecture.graph
         report("tokenizer")
         tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
         report("plan")
@@ -191,6 +187,8 @@ def plan(
     threads: int | None = None,
     overrides: Mapping[str, Override] | None = None,
     skip_layers: Sequence[int] = (),
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    taps: Sequence[str] = (),
 ) -> Plan:
     """Place a model without loading it; `load(model, plan=…)` then follows the plan.
 
@@ -200,7 +198,7 @@ def plan(
         layers: layers per device, counted from the first.
         pins: tensor name pattern -> device, such as {"*_exps.*": "cpu"}.
         strict: refuse ops that only the reference device could run.
-        overrides, skip_layers: as in `load`.
+        overrides, skip_layers, adapters, taps: as in `load`.
 
     Raises:
         PlanError: the wishes contradict each other, or a device lacks memory; says how many bytes.
@@ -220,7 +218,8 @@ def plan(
         kv_rotation=kv_rotation,
         threads=threads,
     )
-    return loading.make_plan(model, wishes, Changes(dict(overrides or {}), tuple(skip_layers)))
+    changes = Changes(dict(overrides or {}), tuple(skip_layers))
+    return loading.make_plan(model, wishes, changes, adapters=adapters, taps=taps)
 
 
 def load_tokenizer(model: str | os.PathLike[str], /, *, overrides: Mapping[str, Override] | None = None) -> Tokenizer:

@@ -18,12 +18,6 @@ GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 8, "ignore_eos": True}
 TARGETS = (
     "blk.0.attn_q.weight", "blk.0.ffn_down.weight", "blk.1.attn_v.weight", "blk.1.ffn_up.weight", "output.weight",
 )  # fmt: skip
-    "blk.0.attn_q.weight",
-    "blk.0.ffn_down.weight",
-    "blk.1.attn_v.weight",
-    "blk.1.ffn_up.weight",
-    "output.weight",
-)
 
 
 @pytest.fixture(params=["qwen2-base", "gemma3-base", "qwen35-dense"])

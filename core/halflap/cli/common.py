@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ projector_option = click.option(
 beside_options = together(
     projector_option,
     click.option("-md", "--draft", help="Guess ahead: lookup, or a smaller model with the same vocabulary."),
+    click.option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; the scale is 1 unless given."),
 )
 
 plan_file = click.option(
@@ -165,7 +166,13 @@ def wishes(options: dict[str, Any]) -> Wishes:
     )
 
 
-def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES, projector: Path | None = None) -> Plan:
+def plan(
+    model: str,
+    options: dict[str, Any],
+    changed: Changes = NO_CHANGES,
+    projector: Path | None = None,
+    adapters: Iterable[str] = (),
+) -> Plan:
     """Takes the placement options, or --plan instead of them, out of a command's arguments.
 
     Raises:
@@ -175,7 +182,7 @@ def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES, pro
     asked = sorted(name for name in PLACEMENT if options[name] not in (None, (), ""))
     wished = wishes(options)
     if saved is None:
-        return loading.make_plan(model, wished, changed, projector)
+        return loading.make_plan(model, wished, changed, projector, {path: path for path in adapters})
     if asked:
         raise PlanError(
             "--plan", got=f"--{asked[0].replace('_', '-')} beside it", want="one of them", fix="The plan has it all."
@@ -196,6 +203,18 @@ def request_options(options: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             chosen[name] = value
     return chosen
+
+
+def adapters(options: dict[str, Any]) -> dict[str, float]:
+    """Takes --lora out of a command's arguments: path -> scale."""
+    found = {}
+    for text in options.pop("lora"):
+        path, colon, scale = text.rpartition(":")
+        try:
+            found[path if colon else text] = float(scale) if colon else 1.0
+        except ValueError:  # a colon of the path's own
+            found[text] = 1.0
+    return found
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ class Runner:
         self.steps: list[Step] = []
         self.closed = False
 
-    def run(self, step: Step, fetch: list[str], embeds: Sequence[Any] = ()) -> dict[str, Any]:
+    def run(self, step: Step, fetch: list[str], embeds: Any, scales: Any) -> dict[str, Any]:
         self.gate.wait(60)
         self.steps.append(step)
         return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}
