@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"plugins"}),
     frozenset({"graph"}),
     frozenset({"architectures", "weights", "device", "sampling", "text"}),
+    frozenset({"constraints"}),  # over the tokens of a vocabulary
     frozenset({"projectors"}),  # architectures with weights of their own, and the device that runs them
     frozenset({"placement"}),
     frozenset({"engine"}),
