@@ -128,7 +128,9 @@ def wishes(seed: int, caller: int, count: int) -> Iterator[Wish]:
     kinds |= {"logits": 6, "embed": 6}
     for _ in range(count):
         stem = rng.choice(stems)
-        prompt = stem[: rng.choice((len(stem), rng.randrange(len(stem))))] + [rng.randrange(5, 295) for _ in range(rng.randint(1, 8))]
+        prompt = stem[: rng.choice((len(stem), rng.randrange(len(stem))))] + [
+            rng.randrange(5, 295) for _ in range(rng.randint(1, 8))
+        ]
         if rng.random() < 0.05:
             prompt = [*prompt, *(rng.randrange(5, 295) for _ in range(CTX))][: CTX - rng.randint(1, 9)]
         how = rng.choices(list(kinds), list(kinds.values()))[0]
@@ -176,11 +178,11 @@ def begin(model: halflap.Model, wish: Wish) -> Callable[[], Any]:
     if wish.how == "wrong":
         with pytest.raises((InvalidRequestError, NotRegisteredError)):
             model.stream(wish.prompt, **{**options, **WRONG[wish.options["seed"] % len(WRONG)]})
-        return lambda: []
+        return list
     if wish.how == "long":
         with pytest.raises(ContextOverflowError):
             model.stream([5] * (CTX + wish.count - 1), **{**options, "overflow": "error"})
-        return lambda: []
+        return list
     if wish.how == "fail":
         options = failing(options, wish.count)
     elif wish.how == "late":
@@ -188,7 +190,7 @@ def begin(model: halflap.Model, wish: Wish) -> Callable[[], Any]:
     stream = model.stream(wish.prompt, **options)
     if wish.how == "drop":
         list(itertools.islice(stream, wish.count))
-        return lambda: []
+        return list
     return lambda: ended(stream, wish)
 
 
