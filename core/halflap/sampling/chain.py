@@ -32,7 +32,7 @@ class Use:
     options: Mapping[str, Any]
 
     def __init__(self, name: str, /, **options: Any) -> None:
-        self.__attrs_init__(name, options)  # type: ignore[attr-defined]
+        self.__attrs_init__(name, options)
 
 
 @cache
