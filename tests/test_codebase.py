@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"plugins"}),
     frozenset({"graph"}),
     frozenset({"architectures", "weights", "device", "sampling", "text"}),
+    frozenset({"constraints"}),  # over the tokens of a vocabulary
     frozenset({"projectors", "adapters"}),  # weights of their own beside a model's
     frozenset({"placement"}),
     frozenset({"engine"}),

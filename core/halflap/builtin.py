@@ -142,6 +142,22 @@ def register_samplers(register: Register) -> None:
         register(name, f"halflap.sampling.samplers:{attribute}")
 
 
+CONSTRAINTS = {
+    "choice": "choice",
+    "gbnf": "gbnf_grammar",
+    "json": "any_json",
+    "json_schema": "json_schema",
+    "lark": "lark",
+    "regex": "regex",
+}
+
+
+@hookimpl
+def register_constraints(register: Register) -> None:
+    for name, attribute in CONSTRAINTS.items():
+        register(name, f"halflap.constraints.builtin:{attribute}")
+
+
 @hookimpl
 def register_policies(register: Register) -> None:
     register("first_come", "halflap.engine.policy:FirstCome")

@@ -4,7 +4,7 @@
     ├ UsageError(ValueError)                      the caller's mistake                CLI 2, HTTP 400
     │ ├ InvalidRequestError                       field
     │ ├ ContextOverflowError                      n_prompt, n_ctx
-    │ ├ ConstraintError
+    │ ├ ConstraintError                           field
     │ ├ TemplateError
     │ ├ PlanError                                 device, missing (bytes), char (position in the option)
     │ └ NotRegisteredError(LookupError)           kind, name, did_you_mean, failed
@@ -128,9 +128,11 @@ class ContextOverflowError(UsageError):
 
 
 class ConstraintError(UsageError):
-    """A schema, regular expression or grammar cannot be compiled."""
+    """A schema, regular expression or grammar cannot be compiled, or an answer cannot go on under it."""
 
     code = "constraint"
+    facts = ("field",)
+    field: str | None
 
 
 class TemplateError(UsageError):

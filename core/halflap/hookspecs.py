@@ -70,6 +70,11 @@ def register_samplers(register: Register) -> None:
 
 
 @hookspec
+def register_constraints(register: Register) -> None:
+    """What answers may be: factory(tokens, **options) -> Constraint (halflap.constraints.contract), once per answer."""
+
+
+@hookspec
 def register_chat_formats(register: Register) -> None:
     """Chat formats: factory(template) -> ChatFormat. Fact: detect (tuple of marks looked for in the template)."""
 

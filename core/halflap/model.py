@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap.adapters import NO_ADAPTERS, Adapters
+from halflap.constraints import asked
+from halflap.constraints.contract import Tokens
 from halflap.engine import saved
 from halflap.engine.blocks import BlockManager
 from halflap.engine.engine import QUEUE, Engine, closed
@@ -34,7 +36,7 @@ from halflap.loading import ModelInfo
 from halflap.placement import Plan
 from halflap.sampling import chain
 from halflap.stream import Channel, Completion, Stream
-from halflap.text.chat.hermes import ChatFormat, PlainParser
+from halflap.text.chat.hermes import CallGrammar, ChatFormat, PlainParser
 from halflap.text.output import Output
 from halflap.text.tokenizer import Tokenizer
 
@@ -64,6 +66,7 @@ class Model:
         self._identity, self._adapters = identity, adapters
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
+        self._tokens = Tokens(tokenizer, info.vocab)
         self._engine, self._pid = engine, os.getpid()
         self._finalizer: weakref.finalize[..., Any] = weakref.finalize(self, _close, engine, release, self._pid)
 
@@ -85,6 +88,7 @@ class Model:
 
         Raises:
             InvalidRequestError, NotRegisteredError, TemplateError: the request, or a model that makes no text.
+            ConstraintError: a schema, regular expression or grammar that cannot be compiled.
             ContextOverflowError: the prompt leaves no room for an answer.
             BusyError: the queue is full.
             ModelClosedError: the model is closed.
@@ -106,7 +110,7 @@ class Model:
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
-        ids, images, parser = self._prompt(request)
+        ids, images, parser, calls = self._prompt(request)
         source: list[int] = []
         if self.info.start is not None:  # an encoder reads the prompt
             source, ids = self._checked_ids(ids), [self.info.start]
@@ -126,6 +130,7 @@ class Model:
             options.get("logprobs"),
             options.get("timeout"),
             images,
+            constraint=asked.constraint(options, calls, self._tokens),
             overflow=overflow,
             model=self.info.name,
             marks=self._marks(request, ids),
@@ -349,7 +354,7 @@ class Model:
         """
         self._check_computes("logits")
         self._check_no_encoder()
-        ids, images, _ = self._prompt(self._request(prompt, (), {}))
+        ids, images, *_ = self._prompt(self._request(prompt, (), {}))
         self._score(ids, ("logits",), [], images).result()
         key = Scoring(ids, ("logits",), [], lambda rows: None, images)
 
@@ -407,14 +412,14 @@ class Model:
             return Request(messages=prompt, tools=tools, options=options)  # type: ignore[arg-type]
         return Request(prompt=prompt, tools=tools, options=options)  # type: ignore[arg-type]
 
-    def _prompt(self, request: Request) -> tuple[list[int], Images, Any]:
-        """A request's ids, its images, and the parser of its answer."""
+    def _prompt(self, request: Request) -> tuple[list[int], Images, Any, CallGrammar | None]:
+        """A request's ids, its images, the parser of its answer, and how calls are written if it holds them."""
         if request.messages is not None:
             return self._render(request)
         if isinstance(request.prompt, str):
-            return self.tokenizer.encode(request.prompt), NO_IMAGES, PlainParser()
+            return self.tokenizer.encode(request.prompt), NO_IMAGES, PlainParser(), None
         assert request.prompt is not None
-        return *self._given(request.prompt, request.images), PlainParser()
+        return *self._given(request.prompt, request.images), PlainParser(), None
 
     def _given(self, ids: Sequence[int], images: Sequence[bytes]) -> tuple[list[int], Images]:
         """Checked ids, in which each -1 has become the rows of an image."""
@@ -435,7 +440,7 @@ class Model:
             )
         return self._eyes
 
-    def _render(self, request: Request) -> tuple[list[int], Images, Any]:
+    def _render(self, request: Request) -> tuple[list[int], Images, Any, CallGrammar | None]:
         assert request.messages is not None
         messages, found = taken_out(request.messages, self._media_path)
         seen = self._seeing().see(found) if found else []
@@ -446,7 +451,18 @@ class Model:
         woven = self._seeing().framed(pieces, seen) if seen else [(p.text, p.special) for p in pieces]
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
-        return ids, images, self._format.parser(request.tools, prompt)
+        return ids, images, self._format.parser(request.tools, prompt), self._calls(request, prompt)
+
+    def _calls(self, request: Request, prompt: str) -> CallGrammar | None:
+        choice = request.options.get("tool_choice")
+        if choice is None or not request.tools:
+            return None
+        describe = getattr(self._format, "call_grammar", None)
+        grammar: CallGrammar | None = describe(request.tools, choice, prompt) if describe else None
+        if grammar is None:
+            got, want = "a chat format whose calls cannot be held", "one that can"
+            raise InvalidRequestError("option 'tool_choice'", got=got, want=want, field="tool_choice")
+        return grammar
 
     def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
         """Where a chat's system message ends: other chats begin with the same."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from halflap.constraints.contract import Constraint
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.tracing import Trace
 from halflap.engine.work import F32, Work
-from halflap.errors import HalflapError, RequestTimeoutError
+from halflap.errors import ConstraintError, HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
 from halflap.log import log
 from halflap.sampling.chain import SamplerChain, likeliest, log_probabilities
+
+T = TypeVar("T")
+NO_TOKEN = -1
 
 
 class Words(Protocol):
@@ -29,19 +32,6 @@ class Words(Protocol):
 
     @property
     def stopped(self) -> str | None: ...
-
-
-class Constraint(Protocol):
-    """What a request's answer must look like; one object per answer."""
-
-    def mask(self) -> npt.NDArray[np.bool_] | None:
-        """(vocab,) True where the next token may stand; None: anywhere."""
-
-    def accept(self, token: int) -> None:
-        """A token was chosen."""
-
-    def drafted(self, draft: Sequence[int]) -> Sequence[int]:
-        """As much of a draft as could stand next."""
 
 
 class Generation(Work):
@@ -136,7 +126,8 @@ class Generation(Work):
 
     def propose(self, draft: Sequence[int]) -> None:
         """A guess at the tokens that come next, for the next step to check."""
-        self.draft = list(draft if self._constraint is None else self._constraint.drafted(draft))
+        rules = self._constraint
+        self.draft = list(draft if rules is None else _asked(lambda: rules.drafted(draft)))
 
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
@@ -162,19 +153,28 @@ class Generation(Work):
         for place, row in enumerate(rows["logits"]):
             token = self._choose(row)
             if self.finished or self.moved or place == len(draft) or token != draft[place]:
-                return
+                break
             self.accepted += 1
             self.computed += 1
+        if self._constraint is not None and not self.finished:
+            _asked(self._constraint.ahead)
 
     def _choose(self, row: F32) -> int:
         scores = log_probabilities(row) if self._logprobs is not None else None
-        token = self._chain.choose(row, None if self._constraint is None else self._constraint.mask())
+        rules, mask, complete = self._constraint, None, False
+        if rules is not None:
+            mask, complete = _asked(lambda: (rules.mask(), rules.complete))
+        if complete:
+            self.end("stop")
+            return NO_TOKEN
+        token = self._chain.choose(row, mask)
         self._chain.accept(token)
         if token in self._ends:
             self.end("stop", self._ends[token])
             return token
-        if self._constraint is not None:
-            self._constraint.accept(token)
+        if rules is not None:
+            _asked(lambda: rules.accept(token))
+            complete = _asked(lambda: rules.complete)
         self.ids.append(token)
         self.chosen.append(token)
         self.generated += 1
@@ -185,6 +185,8 @@ class Generation(Work):
         self._emit(self._words.push(self._described(token, scores)))
         if self._words.stopped is not None:
             self.end("stop", self._words.stopped)
+        elif complete:
+            self.end("stop")
         elif self.generated == self._max_tokens:
             self.end("length")
         elif len(self.ids) >= self.limit:
@@ -247,3 +249,14 @@ class Generation(Work):
             preempted=self.preempted,
             seconds=round(seconds, 4),
         )
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    """What a constraint says; its own failure is a ConstraintError."""
+    try:
+        return ask()
+    except HalflapError:
+        raise
+    except Exception as cause:
+        got, want = f"{type(cause).__name__}: {cause}", "an answer to how the text may go on"
+        raise ConstraintError("constraint", got=got, want=want, field="constraint") from cause

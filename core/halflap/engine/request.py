@@ -44,6 +44,18 @@ class Options(TypedDict, total=False):
     mirostat_eta: float
     samplers: Sequence[str | Use]
     """The chain in order; names or Use(name, option=…)."""
+    constraint: str | Use
+    """What the answer must be, by name or Use(name, option=…); or one of the next four."""
+    json_schema: Mapping[str, Any] | bool | str
+    """JSON that fits this schema, which may be given as its text."""
+    grammar: str
+    """Text that fits a grammar, in GBNF or, where a line begins with `start:` or `%`, Lark."""
+    regex: str
+    """Text that this matches from end to end (Rust's syntax)."""
+    choice: Sequence[str]
+    """One of these texts."""
+    tool_choice: str
+    """Hold calls to the tools' schemas: "auto", "none", "required" or a tool's name; unset, nothing is held."""
     logit_bias: Mapping[int, float]
     seed: int | None
     """The same seed gives the same answer; None draws one."""
@@ -124,6 +136,12 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mirostat_tau": (_number(0), "a number of at least 0"),
     "mirostat_eta": (_number(0), "a number of at least 0"),
     "samplers": (_chain, "a list of sampler names or Use(…)"),
+    "constraint": (lambda v: isinstance(v, str | Use), "a constraint's name or Use(…)"),
+    "json_schema": (lambda v: isinstance(v, Mapping | bool | str), "a schema as a mapping or as text"),
+    "grammar": (lambda v: isinstance(v, str), "a text in GBNF or Lark"),
+    "regex": (lambda v: isinstance(v, str), "a text"),
+    "choice": (lambda v: not isinstance(v, str) and _texts(v) and len(v) > 0, "a list of at least one text"),
+    "tool_choice": (lambda v: isinstance(v, str), "'auto', 'none', 'required' or the name of a tool"),
     "logit_bias": (_biases, "a mapping of token ids to numbers"),
     "seed": (lambda v: v is None or _integer(0, (1 << 64) - 1)(v), "None or an integer from 0 to 2^64-1"),
     "stop": (_texts, "a string or a list of strings"),
@@ -168,6 +186,8 @@ class Request:
             raise InvalidRequestError("tools", got="a prompt without messages", want="a chat", field="tools")
         for name, value in self.options.items():
             check_option(name, value)
+        if self.options.get("tool_choice", "auto") not in ("auto", "none") and not self.tools:
+            raise InvalidRequestError("option 'tool_choice'", got="no tools", want="tools to call", field="tool_choice")
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -13,6 +13,10 @@ DEPTH = 128
 """Elements a row is folded into, column by column: maxima down the columns are what numpy finds fastest."""
 
 
+_BOUNDS = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), np.inf, -np.inf)
+_BOUNDS = _BOUNDS.astype(np.float32)  # (256, 8): for each byte of a mask the highest that its eight logits may be
+
+
 @define(eq=False)
 class Candidates:
     """Tokens still in the running, best first (ties: lower id).
@@ -42,6 +46,18 @@ class Candidates:
         """Restore the order after logits were changed."""
         order = np.lexsort((self.ids, -self.logits))
         return Candidates(self.ids[order], self.logits[order], self.rng)
+
+
+def restrict(row: F32, mask: npt.NDArray[np.uint8]) -> None:
+    """Make logits -inf in place where a mask's bit (token i: bit i % 8 of byte i // 8) is 0; NaN stays NaN.
+
+    Raises:
+        ValueError: the mask has another type, or fewer bits than the row has logits.
+    """
+    if mask.dtype != np.uint8 or mask.ndim != 1 or 8 * len(mask) < len(row):
+        raise ValueError(f"mask: got {mask.dtype} {mask.shape}, want uint8 with a bit for each of {len(row)} tokens")
+    bounds = _BOUNDS.take(mask[: (len(row) + 7) // 8], axis=0, mode="clip").reshape(-1)
+    np.minimum(row, bounds[: len(row)], out=row)
 
 
 def top_k(row: F32, k: int, rng: np.random.Generator) -> Candidates:

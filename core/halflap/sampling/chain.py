@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attrs import frozen
 
 from halflap import plugins
-from halflap.errors import HalflapError, InvalidRequestError, SamplerError
+from halflap.errors import ConstraintError, HalflapError, InvalidRequestError, SamplerError
 from halflap.sampling import candidates, samplers
 from halflap.sampling.candidates import Candidates
 
@@ -24,15 +24,15 @@ DRAWS = 1 << 32
 """Numbers of the random stream that belong to one token: more than any sampler draws."""
 
 
-@frozen
+@frozen(init=False)
 class Use:
-    """A plugin's sampler with its own options: `samplers=["top_k", Use("acme.top_h", h=0.4)]`."""
+    """A sampler or constraint with its own options: `samplers=["top_k", Use("acme.top_h", h=0.4)]`."""
 
     name: str
     options: Mapping[str, Any]
 
     def __init__(self, name: str, /, **options: Any) -> None:
-        self.__attrs_init__(name, options)  # type: ignore[attr-defined]
+        self.__attrs_init__(name, options)
 
 
 @cache
@@ -83,18 +83,25 @@ class SamplerChain:
         )
         return cold and all(isinstance(s, harmless) for s in self.steps)
 
-    def choose(self, row: F32, mask: npt.NDArray[np.bool_] | None = None) -> int:
-        """The next token. `row` (vocab,) is edited in place; `mask` is True where a constraint allows the token.
+    def choose(self, row: F32, mask: npt.NDArray[np.uint8] | None = None) -> int:
+        """The next token. `row` (vocab,) is edited in place; `mask` holds a bit for each token that may be chosen.
 
         Raises:
             SamplerError: a sampler raised or left nothing.
+            ConstraintError: nothing that the mask allows has a logit above -inf.
         """
         editing = [s for s in self.steps if isinstance(s, samplers.Step)]
         for step in editing:
             step.edit(row)
         if mask is not None:
-            row[~mask] = -np.inf
-        if np.isnan(row.max()):
+            candidates.restrict(row, mask)
+        highest = row.max()
+        if mask is not None and highest == -np.inf:
+            raise ConstraintError(
+                "constraint", got="no token that it allows and the options leave", want="at least one",
+                fix="Look at `logit_bias` and `ignore_eos`.", field="constraint",
+            )  # fmt: skip
+        if np.isnan(highest):
             raise SamplerError(
                 "logits", got="NaN", want="finite numbers", fix="The model file or its device is broken."
             )

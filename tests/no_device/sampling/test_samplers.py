@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halflap.errors import InvalidRequestError, SamplerError
+from halflap.errors import ConstraintError, InvalidRequestError, SamplerError
 from halflap.sampling import candidates, samplers
 from halflap.sampling.candidates import Candidates
 from halflap.sampling.chain import DEFAULT, MIROSTAT, SamplerChain, Use, log_probabilities
@@ -225,7 +225,12 @@ def test_a_mask_leaves_only_what_a_constraint_allows() -> None:
     chain = SamplerChain(DEFAULT, {}, 1)
     mask = np.zeros(50, bool)
     mask[[3, 4]] = True
-    assert {chain.choose(np.zeros(50, np.float32), mask) for _ in range(50)} == {3, 4}
+    bits = np.packbits(mask, bitorder="little")
+    assert {chain.choose(np.zeros(50, np.float32), bits) for _ in range(50)} == {3, 4}
+    with pytest.raises(ConstraintError, match="no token"):
+        chain.choose(np.full(50, -np.inf, np.float32), bits)
+    with pytest.raises(ValueError, match="a bit for each"):
+        chain.choose(np.zeros(50, np.float32), bits[:6])
 
 
 class Raises:

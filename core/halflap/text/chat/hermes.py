@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attrs import frozen
+
+from halflap.errors import InvalidRequestError
 from halflap.events import ChatEvent, Reasoning, Text, ToolCall
 
 if TYPE_CHECKING:  # the template engine is loaded with the first chat
@@ -23,11 +26,49 @@ class Parser(Protocol):
     def finish(self) -> list[ChatEvent]: ...
 
 
+@frozen
+class CallText:
+    """How one tool's call is written.
+
+    Attributes:
+        before: between the trigger and the arguments.
+        schema: JSON schema of the arguments.
+        after: behind them.
+    """
+
+    before: str
+    schema: Mapping[str, Any] | bool
+    after: str
+
+
+@frozen
+class CallGrammar:
+    """How a format writes calls, for answers whose calls must fit the tools.
+
+    Attributes:
+        trigger: text with which every call begins.
+        calls: those that may be made; none: the trigger may not appear.
+        required: there is at least one call, and nothing but calls, behind what is thought.
+        thinking: the prompt ends in an open thought.
+        think, think_end: what opens and closes one.
+    """
+
+    trigger: str
+    calls: tuple[CallText, ...]
+    required: bool = False
+    thinking: bool = False
+    think: str = THINK
+    think_end: str = THINK_END
+
+
 class ChatFormat(Protocol):
     """How one family of models writes chats."""
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], **options: Any) -> list[Piece]: ...
     def parser(self, tools: Sequence[Any], prompt: str) -> Parser: ...
+
+    def call_grammar(self, tools: Sequence[Any], choice: str, prompt: str) -> CallGrammar | None:
+        """For `tool_choice`: "auto", "none", "required" or a tool's name. None: the format's calls cannot be held."""
 
 
 class Plain:
@@ -41,6 +82,9 @@ class Plain:
 
     def parser(self, tools: Sequence[Any], prompt: str) -> Parser:
         return PlainParser()
+
+    def call_grammar(self, tools: Sequence[Any], choice: str, prompt: str) -> CallGrammar | None:
+        return None
 
 
 class PlainParser:
@@ -58,8 +102,35 @@ class Hermes(Plain):
 
     def parser(self, tools: Sequence[Any], prompt: str) -> Parser:
         """`prompt` is the rendered prompt: it may end inside an open `<think>`."""
-        opened = prompt.rfind(THINK) > prompt.rfind(THINK_END)
-        return TagParser(thinking=opened)
+        return TagParser(thinking=_opened(prompt))
+
+    def call_grammar(self, tools: Sequence[Any], choice: str, prompt: str) -> CallGrammar | None:
+        known = [_signature(tool, place) for place, tool in enumerate(tools)]
+        if choice not in ("auto", "none", "required", *(name for name, _ in known)):
+            want = "'auto', 'none', 'required' or the name of a tool"
+            raise InvalidRequestError("option 'tool_choice'", got=repr(choice), want=want, field="tool_choice")
+        calls = tuple(
+            CallText(f'\n{{"name": {json.dumps(name)}, "arguments": ', schema, f"}}\n{CALL_END}")
+            for name, schema in known
+            if choice in ("auto", "required", name)
+        )
+        return CallGrammar(CALL, calls, choice not in ("auto", "none"), _opened(prompt))
+
+
+def _opened(prompt: str) -> bool:
+    return prompt.rfind(THINK) > prompt.rfind(THINK_END)
+
+
+def _signature(tool: Any, place: int) -> tuple[str, Mapping[str, Any] | bool]:
+    """A tool's name and the schema of its arguments."""
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
+    name = function.get("name") if isinstance(function, Mapping) else None
+    nothing = {"type": "object", "additionalProperties": False}
+    schema = function.get("parameters", nothing) if isinstance(name, str) else None
+    if not isinstance(name, str) or not name or not isinstance(schema, Mapping | bool):
+        want = "a function with 'name' and, if it takes any, 'parameters'"
+        raise InvalidRequestError(f"tools[{place}]", got=f"{tool!r:.80}", want=want, field="tools")
+    return name, schema
 
 
 class TagParser:

@@ -1,0 +1,69 @@
+"""Which constraint a request asks for, by its flat options or by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from halflap import plugins
+from halflap.constraints import calls
+from halflap.constraints.builtin import notation
+from halflap.constraints.contract import Constraint, Tokens
+from halflap.errors import ConstraintError, HalflapError, InvalidRequestError
+from halflap.sampling.chain import Use
+from halflap.text.chat.hermes import CallGrammar
+
+FLAT = {"json_schema": "schema", "regex": "pattern", "choice": "texts", "grammar": "grammar"}
+"""Option -> what its constraint calls the value."""
+
+NOTHING: dict[str, Any] = {}
+
+
+def constraint(options: Mapping[str, Any], tools: CallGrammar | None, tokens: Tokens) -> Constraint | None:
+    """What a request's answer is held to, compiled; None where it asks for nothing.
+
+    Args:
+        tools: how the chat's tools are called, where `tool_choice` wants calls to be held to them.
+
+    Raises:
+        InvalidRequestError: more than one, or options that its constraint does not take.
+        NotRegisteredError: a name nobody offers.
+        ConstraintError: it cannot be compiled.
+    """
+    asked = [name for name in ("constraint", *FLAT) if options.get(name) is not None]
+    if tools is not None:
+        asked.append("tool_choice")
+    if len(asked) > 1:
+        raise InvalidRequestError("constraints", got=" and ".join(asked), want="at most one of them", field=asked[1])
+    if tools is not None:
+        return calls.held(tokens, tools)
+    if not asked:
+        return None
+    field, value = asked[0], options[asked[0]]
+    if field == "constraint":
+        use = value if isinstance(value, Use) else Use(value)
+    else:
+        use = Use(notation(value) if field == "grammar" else field, **{FLAT[field]: value})
+    return _made(use, field, tokens)
+
+
+def _made(use: Use, field: str, tokens: Tokens) -> Constraint:
+    factory = plugins.get("constraints", use.name)
+    takes = list(inspect.signature(factory).parameters)[1:]
+    unknown = sorted(set(use.options) - set(takes))
+    if unknown:
+        raise InvalidRequestError(
+            f"option of constraint {use.name!r}", got=repr(unknown[0]), want=f"one of {takes}", field=field
+        )
+    try:
+        made: Constraint = factory(tokens, **use.options)
+    except HalflapError as error:
+        if isinstance(error, ConstraintError) and field == "constraint":
+            error.field = field
+        raise
+    except Exception as cause:
+        raise ConstraintError(
+            f"constraint {use.name!r}", got=f"{type(cause).__name__}: {cause}", want="options it can use", field=field
+        ) from cause
+    return made
