@@ -23,7 +23,7 @@ from halflap.engine.engine import closed
 from halflap.engine.metrics import Metrics
 from halflap.engine.request import Request
 from halflap.errors import DeviceLostError, HalflapError
-from halflap.events import Finish, Progress
+from halflap.events import Finish, Progress, Token
 from halflap.loading import ModelInfo
 from halflap.model import Messages, Model
 from halflap.placement import Plan
@@ -257,6 +257,9 @@ class IsolatedModel(Model):
 
     def logits(self, ids: Sequence[int], /, **options: Any) -> npt.NDArray[np.float32]:
         return np.asarray(self._ask("logits", list(ids), **options))
+
+    def logprobs(self, prompt: str | Sequence[int], /, **options: Any) -> tuple[Token, ...]:
+        return tuple(self._ask("logprobs", prompt if isinstance(prompt, str) else list(prompt), **options))
 
     def hidden(self, ids: Sequence[int], /, **options: Any) -> dict[str, npt.NDArray[np.float32]]:
         found: dict[str, npt.NDArray[np.float32]] = self._ask("hidden", list(ids), **options)

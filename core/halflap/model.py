@@ -27,9 +27,9 @@ from halflap.engine.metrics import Metrics
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
-from halflap.engine.scoring import Scoring
+from halflap.engine.scoring import Judging, Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
-from halflap.events import Event
+from halflap.events import Event, Token
 from halflap.graph.extras import tap_names
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
@@ -42,6 +42,8 @@ from halflap.text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
 DRY_BREAKERS = ("\n", ":", '"', "*")
+MOST_LIKELY = 1000
+"""Tokens at one place whose chances can be asked for."""
 EMBEDDED_AT_ONCE = 64
 """Texts of one `embed` that are under way together."""
 
@@ -231,6 +233,36 @@ class Model:
         scales = self._adapters.scales(adapters or {})
         return self._score(ids, ("logits",), wanted, given, source=source, scales=scales).result()["logits"]
 
+    def logprobs(
+        self, prompt: str | Sequence[int], /, *, top: int = 0, adapters: Mapping[str, float] | None = None
+    ) -> tuple[Token, ...]:
+        """How likely each token of a prompt is, given those before it: all but the first, with `logprob` and `top`.
+
+        Args:
+            top: how many of the likeliest tokens at each place to tell.
+            adapters: scales of the adapters to compute with.
+
+        Raises:
+            InvalidRequestError: a model without logits, or one whose encoder would read the prompt.
+            ContextOverflowError: more tokens than the context holds.
+        """
+        self._check_computes("logits")
+        self._check_no_encoder()
+        if isinstance(top, bool) or not 0 <= top <= MOST_LIKELY:
+            raise InvalidRequestError("top", got=top, want=f"0 to {MOST_LIKELY}", field="top")
+        ids = self._checked_ids(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        if len(ids) == 1:
+            return ()
+        scales = self._adapters.scales(adapters or {})
+        future = self._scored(ids, lambda done: Judging(ids, done, top, scales=scales))
+        found = {name: array.tolist() for name, array in future.result().items()}
+        return tuple(
+            Token(token, self.tokenizer.token_bytes(token), logprob, tuple(zip(best, chances, strict=True)))
+            for token, (logprob,), best, chances in zip(
+                ids[1:], found["logprobs"], found["ids"], found["top"], strict=True
+            )
+        )
+
     def hidden(
         self,
         ids: Sequence[int],
@@ -300,6 +332,16 @@ class Model:
             rows /= np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
         return rows
 
+    def rank(self, query: str, documents: Sequence[str], /) -> npt.NDArray[np.float32]:
+        """How well each document answers a query, f32 (n,): the first score of a model that classifies pairs.
+
+        Raises:
+            InvalidRequestError: a model that does not classify, or whose vocabulary cannot separate two texts.
+            ContextOverflowError: a pair longer than the model takes in one step.
+        """
+        self._check_computes("scores")
+        return self.embed([self.tokenizer.encode_pair(query, text) for text in documents], pooling="rank")[:, 0]
+
     def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
         """Compute a prompt and store the state behind it, for `load_prefix` in this process or a later one.
 
@@ -311,9 +353,7 @@ class Model:
             ContextOverflowError: the prompt is longer than the context.
         """
         self._check_computes("logits")
-        if self.info.start is not None:
-            got = "a model whose encoder reads it"
-            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
+        self._check_no_encoder()
         ids, images, *_ = self._prompt(self._request(prompt, (), {}))
         self._score(ids, ("logits",), [], images).result()
         key = Scoring(ids, ("logits",), [], lambda rows: None, images)
@@ -492,6 +532,12 @@ class Model:
         images: Images = NO_IMAGES,
         **sharing: Any,
     ) -> Future[dict[str, npt.NDArray[np.float32]]]:
+        return self._scored(ids, lambda done: Scoring(ids, outputs, rows, done, images, **sharing))
+
+    def _scored(
+        self, ids: Sequence[int], make: Callable[[Callable[[dict[str, Any] | BaseException], None]], Scoring]
+    ) -> Future[dict[str, npt.NDArray[np.float32]]]:
+        """Submit what `make` makes of the callback that ends it."""
         self._check_open()
         if len(ids) > self.plan.ctx:
             raise ContextOverflowError(
@@ -509,7 +555,7 @@ class Model:
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, outputs, rows, done, images, **sharing))
+        self._engine.submit(make(done))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
@@ -530,6 +576,11 @@ class Model:
                 fix="Use `embed`." if output == "logits" and "hidden" in self.info.outputs else None,
                 field="model",
             )
+
+    def _check_no_encoder(self) -> None:
+        if self.info.start is not None:
+            got = "a model whose encoder reads it"
+            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:

@@ -42,6 +42,9 @@ def test_the_same_answers_as_in_one_process(path: Path, tmp_path: Path) -> None:
             assert child.generate(prompt, **options).tokens == model.generate(prompt, **options).tokens
         np.testing.assert_array_equal(child.logits(prompt, rows=[3, 9]), model.logits(prompt, rows=[3, 9]))
         np.testing.assert_array_equal(child.embed(["a", "bc"]), model.embed(["a", "bc"]))
+        assert child.logprobs(prompt, top=2) == model.logprobs(prompt, top=2)
+        with pytest.raises(InvalidRequestError, match="scores"):
+            child.rank("a", ["b"])
         assert child.save_prefix(prompt, tmp_path / "p") == 64 == child.load_prefix(tmp_path / "p")
         assert child.metrics.generated_tokens == 360
         events = list(child.stream(prompt, max_tokens=3, temperature=0))

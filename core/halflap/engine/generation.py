@@ -16,7 +16,7 @@ from halflap.engine.work import F32, Work
 from halflap.errors import ConstraintError, HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
 from halflap.log import log
-from halflap.sampling.chain import SamplerChain, log_probabilities
+from halflap.sampling.chain import SamplerChain, likeliest, log_probabilities
 
 T = TypeVar("T")
 NO_TOKEN = -1
@@ -204,7 +204,7 @@ class Generation(Work):
     def _described(self, token: int, scores: F32 | None) -> Token:
         if scores is None:
             return Token(token, self._token_bytes(token))
-        best = np.argsort(-scores, kind="stable")[: self._logprobs].tolist() if self._logprobs else []
+        best = likeliest(scores, self._logprobs).tolist() if self._logprobs else []
         top = tuple((i, float(scores[i])) for i in best)
         return Token(token, self._token_bytes(token), float(scores[token]), top)
 

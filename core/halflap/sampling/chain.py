@@ -176,3 +176,12 @@ def log_probabilities(row: F32) -> F32:
     """Log softmax of a whole row."""
     shifted = row - row.max()
     return np.asarray(shifted - np.log(np.exp(shifted).sum(dtype=np.float64)), np.float32)
+
+
+def likeliest(scores: F32, count: int) -> npt.NDArray[np.intp]:
+    """Ids of the largest scores of a row, best first; of equal ones the lowest id first."""
+    if 0 < count < len(scores):  # sorting a whole vocabulary would take longer than a small model's step
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        near = np.flatnonzero(scores >= least)
+        return near[np.argsort(-scores[near], kind="stable")[:count]]
+    return np.argsort(-scores, kind="stable")[:count]
