@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from halflap.constraints.contract import Constraint
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
