@@ -73,7 +73,11 @@ PUBLISHED = {
         ["{}", '{"a": [1, -2.5e3, {"b": null}]}', '{"é\\u00e9": "😀 \\n"}', '{\n  "a": true}'],
         ['{"a":01}', "[1]", '{"a"}', '{"\t": 1}', '{"a":1,}', '{"a": .5}'],
     ),
-    "chess": (CHESS, ["1. e4 e5\n2. Nf3 Nc6\n", "1. O-O O-O-O+\n10. exd5 Qd8xf6#\n"], ["1. e4 e5\n", "1. e9 e5\n2. a1 a2\n"]),
+    "chess": (
+        CHESS,
+        ["1. e4 e5\n2. Nf3 Nc6\n", "1. O-O O-O-O+\n10. exd5 Qd8xf6#\n"],
+        ["1. e4 e5\n", "1. e9 e5\n2. a1 a2\n"],
+    ),
     "code": (CODE, ["a+b*(3-c)= 12\n", "x=y\nz1_ =  (4)\n"], ["a b=c\n", "=c\n", "(a=b\n"]),
     "japanese": (JAPANESE, ["ひらがな カタカナ、漢字"], ["abc", " ひ", "ひ  ひ"]),
 }  # fmt: skip
