@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from attrs import define
 
+from halflap.errors import ConstraintError
+
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 
@@ -52,10 +54,11 @@ def restrict(row: F32, mask: npt.NDArray[np.uint8]) -> None:
     """Make logits -inf in place where a mask's bit (token i: bit i % 8 of byte i // 8) is 0; NaN stays NaN.
 
     Raises:
-        ValueError: the mask has another type, or fewer bits than the row has logits.
+        ConstraintError: the mask has another type, or fewer bits than the row has logits.
     """
     if mask.dtype != np.uint8 or mask.ndim != 1 or 8 * len(mask) < len(row):
-        raise ValueError(f"mask: got {mask.dtype} {mask.shape}, want uint8 with a bit for each of {len(row)} tokens")
+        want = f"uint8 with a bit for each of {len(row)} tokens"
+        raise ConstraintError("mask", got=f"{mask.dtype} {mask.shape}", want=want, field="constraint")
     bounds = _BOUNDS.take(mask[: (len(row) + 7) // 8], axis=0, mode="clip").reshape(-1)
     np.minimum(row, bounds[: len(row)], out=row)
 
