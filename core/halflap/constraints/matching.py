@@ -138,7 +138,7 @@ class Matching:
 
     def _make(self) -> None:
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        self._over = not (self._bits & self._words).any()
+        self._over = self._matcher.is_accepting() and not (self._bits & self._words).any()
         self._made = True
 
     def _wait(self) -> None:
