@@ -20,12 +20,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"graph"}),
     frozenset({"architectures", "weights", "device", "sampling", "text"}),
     frozenset({"constraints"}),  # over the tokens of a vocabulary
-    frozenset({"projectors"}),  # architectures with weights of their own, and the device that runs them
+    frozenset({"projectors", "adapters"}),  # weights of their own beside a model's
     frozenset({"placement"}),
     frozenset({"engine"}),
     frozenset({"stream", "loading", "images"}),
     frozenset({"model"}),
+    frozenset({"isolation"}),
     frozenset({"assembly"}),
+    frozenset({"isolated"}),
     frozenset({"testing"}),
     frozenset({"cli"}),  # `halflap devices --check` runs the kit
 )

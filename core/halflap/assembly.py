@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 from attrs import evolve
 
@@ -43,9 +45,13 @@ def load(
     split: Sequence[float] = (),
     projector: str | os.PathLike[str] | None = None,
     media_path: str | os.PathLike[str] | None = None,
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    taps: Sequence[str] = (),
     draft: str | os.PathLike[str] | None = None,
     policy: str = "first_come",
     deterministic: bool = False,
+    isolation: Literal["thread", "process"] = "thread",
+    restart: bool = False,
     mmap: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
@@ -65,10 +71,14 @@ def load(
         skip_layers: layers to leave out, counted from 0.
         projector: file of the model's image projector (`mmproj`); chats may then hold images.
         media_path: folder from which messages may name images as `file:` URLs; None: none.
+        adapters: LoRA files by name, which requests then choose with `adapters={name: scale}`.
+        taps: layers such as "layer.3" whose results `Model.hidden` may ask for.
         draft: who guesses the next tokens, for the model to check several at once: "lookup" (what followed the same
             words before), a plugin's drafter, or a smaller model with the same vocabulary, by name or path.
         policy: who goes first: "first_come", "fair" (between users), or a plugin's.
         deterministic: refuse devices on which an answer may depend on what else runs beside it.
+        isolation: "process" has the devices in a process of their own, whose death the host survives.
+        restart: start that process again when it dies, and have every request go on from its tokens.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
         progress: called before each stage of loading and once at the end, on this thread.
 
@@ -76,6 +86,8 @@ def load(
         ModelNotFoundError, ModelFormatError, UnsupportedModelError: the file.
         PlanError, DeviceError: the devices.
     """
+    if isolation == "process":
+        return _isolated(model, {**locals()})
     types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
     wishes = Wishes(
         devices=tuple(devices or ()),
@@ -104,7 +116,8 @@ def load(
             projector_file, projection = loading.open_projection(projector, file, mmap=mmap)
             owned.append(projector_file.close)
             changes = evolve(changes, given_width=projection.width)
-        architecture = loading.open_architecture(file, changes)
+        architecture, bank = loading.extended(file, loading.open_architecture(file, changes), adapters or {}, taps)
+        graph = architecture.graph
         report("tokenizer")
         tokenizer = loading.open_tokenizer(changes.metadata(file.metadata))
         report("plan")
@@ -124,8 +137,7 @@ def load(
             owned.append(sees.close)
             eyes = Eyes(projection, sees, architecture.graph, plan.limits.tokens)
             owned.append(eyes.close)
-        ready, weights = plan, loading.weights_of(file)
-        graph = architecture.graph
+        ready, weights = plan, ChainMap(dict(bank.weights), loading.weights_of(file))  # type: ignore[arg-type]
         make_drafter = None if draft is None else _drafter(draft, tokenizer, plan, owned)
         engine = Engine(
             lambda: Runner(ready, graph, weights, opened),
@@ -144,7 +156,18 @@ def load(
     report("ready")
     info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
     identity = cache(lambda: loading.identity(file, graph, ready))
-    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder)
+    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder, bank)
+
+
+def _isolated(model: str | os.PathLike[str], options: dict[str, Any]) -> Model:
+    """The same `load` in a child, and a model here that passes everything on to it."""
+    from halflap.isolation import Child, IsolatedModel
+
+    for name in ("model", "isolation"):
+        del options[name]
+    progress, restart = options.pop("progress"), options.pop("restart")
+    child = Child(model, options, restart, progress)
+    return IsolatedModel(child, load_tokenizer(model, overrides=options["overrides"]))
 
 
 def plan(
@@ -164,6 +187,8 @@ def plan(
     threads: int | None = None,
     overrides: Mapping[str, Override] | None = None,
     skip_layers: Sequence[int] = (),
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    taps: Sequence[str] = (),
 ) -> Plan:
     """Place a model without loading it; `load(model, plan=…)` then follows the plan.
 
@@ -173,7 +198,7 @@ def plan(
         layers: layers per device, counted from the first.
         pins: tensor name pattern -> device, such as {"*_exps.*": "cpu"}.
         strict: refuse ops that only the reference device could run.
-        overrides, skip_layers: as in `load`.
+        overrides, skip_layers, adapters, taps: as in `load`.
 
     Raises:
         PlanError: the wishes contradict each other, or a device lacks memory; says how many bytes.
@@ -193,13 +218,14 @@ def plan(
         kv_rotation=kv_rotation,
         threads=threads,
     )
-    return loading.make_plan(model, wishes, Changes(dict(overrides or {}), tuple(skip_layers)))
+    changes = Changes(dict(overrides or {}), tuple(skip_layers))
+    return loading.make_plan(model, wishes, changes, adapters=adapters, taps=taps)
 
 
-def load_tokenizer(model: str | os.PathLike[str], /) -> Tokenizer:
+def load_tokenizer(model: str | os.PathLike[str], /, *, overrides: Mapping[str, Override] | None = None) -> Tokenizer:
     """A model file's tokenizer alone; no weight is read."""
     with loading.open_model(model) as file:
-        return loading.open_tokenizer(file.metadata)
+        return loading.open_tokenizer(Changes(dict(overrides or {})).metadata(file.metadata))
 
 
 def _check_row_invariant(devices: Sequence[Device]) -> None:

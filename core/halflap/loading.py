@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve, frozen
 
 from halflap import placement, plugins
+from halflap.adapters import NO_ADAPTERS, Adapters
+from halflap.adapters import read as read_adapters
 from halflap.architectures import loading as architectures
 from halflap.architectures.changes import NO_CHANGES, Changes
 from halflap.architectures.loading import Architecture
@@ -28,6 +30,7 @@ from halflap.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
+from halflap.graph.extras import with_taps
 from halflap.graph.ir import Graph
 from halflap.placement import Plan, Wishes
 from halflap.text.tokenizer import Tokenizer
@@ -182,6 +185,24 @@ def open_architecture(file: ModelFile, changes: Changes = NO_CHANGES) -> Archite
     return architecture
 
 
+def extended(
+    file: ModelFile,
+    architecture: Architecture,
+    adapters: Mapping[str, str | os.PathLike[str]],
+    taps: Sequence[str],
+) -> tuple[Architecture, Adapters]:
+    """An architecture with room for adapters and with taps, and the adapters.
+
+    Raises:
+        ModelNotFoundError, ModelFormatError, UnsupportedModelError: an adapter.
+        InvalidRequestError: a layer to tap that is not there.
+    """
+    if not adapters and not taps:
+        return architecture, NO_ADAPTERS
+    bank = read_adapters(adapters, file.architecture, architecture.graph)
+    return evolve(architecture, graph=with_taps(bank.into(architecture.graph), taps)), bank
+
+
 def open_projection(
     projector: str | os.PathLike[str], file: ModelFile, *, mmap: bool = True
 ) -> tuple[ModelFile, Projection]:
@@ -310,6 +331,8 @@ def make_plan(
     wishes: Wishes | None = None,
     changes: Changes = NO_CHANGES,
     projector: str | os.PathLike[str] | None = None,
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    taps: Sequence[str] = (),
 ) -> Plan:
     """Place a model without loading it: `halflap plan`."""
     wishes = wishes or Wishes()
@@ -318,7 +341,7 @@ def make_plan(
             opened, projection = open_projection(projector, file)
             opened.close()
             changes = evolve(changes, given_width=projection.width)
-        architecture = open_architecture(file, changes)
+        architecture, _ = extended(file, open_architecture(file, changes), adapters or {}, taps)
         devices: Sequence[Device] = open_wished(wishes)
         try:
             return placement.make_plan(file.path.name, architecture.graph, architecture.context, wishes, devices)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from halflap.adapters import NO_ADAPTERS, Adapters
 from halflap.constraints import asked
 from halflap.constraints.contract import Tokens
 from halflap.engine import saved
@@ -26,8 +27,10 @@ from halflap.engine.metrics import Metrics
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.request import Options, Request
 from halflap.engine.runner import Runner
-from halflap.engine.scoring import Scoring
+from halflap.engine.scoring import Judging, Scoring
 from halflap.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, TemplateError
+from halflap.events import Event, Token
+from halflap.graph.extras import tap_names
 from halflap.images import Eyes, taken_out
 from halflap.loading import ModelInfo
 from halflap.placement import Plan
@@ -39,6 +42,8 @@ from halflap.text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
 DRY_BREAKERS = ("\n", ":", '"', "*")
+MOST_LIKELY = 1000
+"""Tokens at one place whose chances can be asked for."""
 EMBEDDED_AT_ONCE = 64
 """Texts of one `embed` that are under way together."""
 
@@ -56,13 +61,14 @@ class Model:
         identity: Callable[[], str],
         eyes: Eyes | None = None,
         media_path: Path | None = None,
+        adapters: Adapters = NO_ADAPTERS,
     ) -> None:
-        self._identity = identity
+        self._identity, self._adapters = identity, adapters
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
         self._tokens = Tokens(tokenizer, info.vocab)
         self._engine, self._pid = engine, os.getpid()
-        self._finalizer = weakref.finalize(self, _close, engine, release, self._pid)
+        self._finalizer: weakref.finalize[..., Any] = weakref.finalize(self, _close, engine, release, self._pid)
 
     @cached_property
     def _format(self) -> ChatFormat:
@@ -87,6 +93,20 @@ class Model:
             BusyError: the queue is full.
             ModelClosedError: the model is closed.
         """
+        channel = Channel()
+        work = self.begin(request, channel.put)
+        engine = self._engine
+        return Stream(channel, lambda: engine.cancel(work))
+
+    def begin(
+        self, request: Request, put: Callable[[Sequence[Event] | BaseException], None], said: Sequence[int] = ()
+    ) -> Generation:
+        """What `submit` does, for who passes events on by itself.
+
+        Args:
+            put: called on the engine's thread with events in order, or with the error that ends them.
+            said: tokens of this very answer that were given out before, by a model that is gone.
+        """
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
@@ -98,7 +118,6 @@ class Model:
         if overflow is not None and len(ids) >= self.plan.ctx:
             ids = shortened(ids, self.plan.ctx // 2, overflow)
         limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
-        channel = Channel()
         work = Generation(
             ids,
             limit,
@@ -106,7 +125,7 @@ class Model:
             Output(self.tokenizer, parser, request.stops),
             self._ends(options),
             self.tokenizer.token_bytes,
-            channel.put,
+            put,
             options.get("max_tokens"),
             options.get("logprobs"),
             options.get("timeout"),
@@ -119,10 +138,15 @@ class Model:
             priority=options.get("priority", 0),
             user=options.get("user", ""),
             source=source,
+            said=said,
+            scales=self._adapters.scales(options.get("adapters", {})),
         )
         self._engine.submit(work)
-        engine = self._engine
-        return Stream(channel, lambda: engine.cancel(work))
+        return work
+
+    def cancel(self, work: Generation) -> None:
+        """Stop what `begin` began."""
+        self._engine.cancel(work)
 
     def stream(
         self,
@@ -186,12 +210,14 @@ class Model:
         rows: slice | Sequence[int] = slice(None),
         images: Sequence[bytes] = (),
         encoder_ids: Sequence[int] = (),
+        adapters: Mapping[str, float] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Raw logits, f32 (rows, n_vocab), for the wanted positions of a token sequence.
 
         Args:
             images: encoded images, one for each -1 among the ids, which becomes as many positions as it has rows.
             encoder_ids: the text that the encoder reads, of a model that has one; `ids` are then the decoder's.
+            adapters: scales of the adapters to compute with.
 
         Raises:
             ContextOverflowError: more ids than the context holds.
@@ -204,7 +230,70 @@ class Model:
             want = "none, for the model has no encoder" if self.info.start is None else "those of the encoder's text"
             raise InvalidRequestError("encoder_ids", got=f"{len(encoder_ids)}", want=want, field="encoder_ids")
         source = self._checked_ids(encoder_ids) if self.info.start is not None else ()
-        return self._score(ids, "logits", wanted, given, source).result()
+        scales = self._adapters.scales(adapters or {})
+        return self._score(ids, ("logits",), wanted, given, source=source, scales=scales).result()["logits"]
+
+    def logprobs(
+        self, prompt: str | Sequence[int], /, *, top: int = 0, adapters: Mapping[str, float] | None = None
+    ) -> tuple[Token, ...]:
+        """How likely each token of a prompt is, given those before it: all but the first, with `logprob` and `top`.
+
+        Args:
+            top: how many of the likeliest tokens at each place to tell.
+            adapters: scales of the adapters to compute with.
+
+        Raises:
+            InvalidRequestError: a model without logits, or one whose encoder would read the prompt.
+            ContextOverflowError: more tokens than the context holds.
+        """
+        self._check_computes("logits")
+        self._check_no_encoder()
+        if isinstance(top, bool) or not 0 <= top <= MOST_LIKELY:
+            raise InvalidRequestError("top", got=top, want=f"0 to {MOST_LIKELY}", field="top")
+        ids = self._checked_ids(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        if len(ids) == 1:
+            return ()
+        scales = self._adapters.scales(adapters or {})
+        future = self._scored(ids, lambda done: Judging(ids, done, top, scales=scales))
+        found = {name: array.tolist() for name, array in future.result().items()}
+        return tuple(
+            Token(token, self.tokenizer.token_bytes(token), logprob, tuple(zip(best, chances, strict=True)))
+            for token, (logprob,), best, chances in zip(
+                ids[1:], found["logprobs"], found["ids"], found["top"], strict=True
+            )
+        )
+
+    def hidden(
+        self,
+        ids: Sequence[int],
+        /,
+        *,
+        layers: Sequence[str] | None = None,
+        rows: slice | Sequence[int] = slice(None),
+        adapters: Mapping[str, float] | None = None,
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """What leaves some layers, layer -> f32 (rows, width), for the wanted positions of a token sequence.
+
+        Args:
+            layers: of those that the model was loaded with as `taps`; None: all.
+            adapters: scales of the adapters to compute with.
+
+        Raises:
+            InvalidRequestError: a layer that the model was not loaded with.
+            ContextOverflowError: more ids than the context holds.
+        """
+        taps = tap_names(self.info.outputs)
+        for layer in layers if layers is not None else taps or ("layer.0",):
+            if layer not in taps:
+                fix = f"Load with taps=[{layer!r}]."
+                want = f"one of {list(taps)}"
+                raise InvalidRequestError("layers", got=repr(layer), want=want, fix=fix, field="layers")
+        names = list(layers) if layers is not None else list(taps)
+        checked = self._checked_ids(ids)
+        wanted = list(range(len(checked)))[rows] if isinstance(rows, slice) else sorted(rows)
+        scales = self._adapters.scales(adapters or {})
+        found = self._score(checked, tuple(taps[name] for name in names), wanted, scales=scales).result()
+        return {name: found[taps[name]] for name in names}
 
     def embed(
         self, texts: str | Sequence[str | Sequence[int]], /, *, pooling: str | None = None, normalize: bool = True
@@ -229,19 +318,29 @@ class Model:
         self._check_computes(output)
         given = [texts] if isinstance(texts, str) else texts
         prompts = [self._checked_ids(self.tokenizer.encode(text) if isinstance(text, str) else text) for text in given]
-        futures: list[Future[npt.NDArray[np.float32]]] = []
+        futures: list[Future[dict[str, npt.NDArray[np.float32]]]] = []
         for place, ids in enumerate(prompts):
             if place >= EMBEDDED_AT_ONCE:
                 futures[place - EMBEDDED_AT_ONCE].result()
             wanted = {"cls": [0], "rank": [0], "last": [len(ids) - 1]}.get(pooling, range(len(ids)))
-            futures.append(self._score(ids, output, list(wanted)))
-        found = [future.result() for future in futures]
+            futures.append(self._score(ids, (output,), list(wanted)))
+        found = [future.result()[output] for future in futures]
         if not found:
             return np.zeros((0, self.info.width), np.float32)
         rows = np.concatenate(found if pooling == "none" else [each.mean(axis=0, keepdims=True) for each in found])
         if normalize and pooling != "rank":
             rows /= np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
         return rows
+
+    def rank(self, query: str, documents: Sequence[str], /) -> npt.NDArray[np.float32]:
+        """How well each document answers a query, f32 (n,): the first score of a model that classifies pairs.
+
+        Raises:
+            InvalidRequestError: a model that does not classify, or whose vocabulary cannot separate two texts.
+            ContextOverflowError: a pair longer than the model takes in one step.
+        """
+        self._check_computes("scores")
+        return self.embed([self.tokenizer.encode_pair(query, text) for text in documents], pooling="rank")[:, 0]
 
     def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
         """Compute a prompt and store the state behind it, for `load_prefix` in this process or a later one.
@@ -254,12 +353,10 @@ class Model:
             ContextOverflowError: the prompt is longer than the context.
         """
         self._check_computes("logits")
-        if self.info.start is not None:
-            got = "a model whose encoder reads it"
-            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
+        self._check_no_encoder()
         ids, images, *_ = self._prompt(self._request(prompt, (), {}))
-        self._score(ids, "logits", [], images).result()
-        key = Scoring(ids, "logits", [], lambda rows: None, images)
+        self._score(ids, ("logits",), [], images).result()
+        key = Scoring(ids, ("logits",), [], lambda rows: None, images)
 
         def save(runner: Runner, manager: BlockManager) -> int:
             keys = key.keys(len(ids) // manager.node_tokens, manager.node_tokens)
@@ -430,11 +527,17 @@ class Model:
     def _score(
         self,
         ids: list[int],
-        output: str,
+        outputs: tuple[str, ...],
         rows: list[int],
         images: Images = NO_IMAGES,
-        source: Sequence[int] = (),
-    ) -> Future[npt.NDArray[np.float32]]:
+        **sharing: Any,
+    ) -> Future[dict[str, npt.NDArray[np.float32]]]:
+        return self._scored(ids, lambda done: Scoring(ids, outputs, rows, done, images, **sharing))
+
+    def _scored(
+        self, ids: Sequence[int], make: Callable[[Callable[[dict[str, Any] | BaseException], None]], Scoring]
+    ) -> Future[dict[str, npt.NDArray[np.float32]]]:
+        """Submit what `make` makes of the callback that ends it."""
         self._check_open()
         if len(ids) > self.plan.ctx:
             raise ContextOverflowError(
@@ -444,15 +547,15 @@ class Model:
                 n_prompt=len(ids),
                 n_ctx=self.plan.ctx,
             )
-        future: Future[npt.NDArray[np.float32]] = Future()
+        future: Future[dict[str, npt.NDArray[np.float32]]] = Future()
 
-        def done(found: npt.NDArray[np.float32] | BaseException) -> None:
+        def done(found: dict[str, npt.NDArray[np.float32]] | BaseException) -> None:
             if isinstance(found, BaseException):
                 future.set_exception(found)
             else:
                 future.set_result(found)
 
-        self._engine.submit(Scoring(ids, output, rows, done, images, source))
+        self._engine.submit(make(done))
         return future
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
@@ -473,6 +576,11 @@ class Model:
                 fix="Use `embed`." if output == "logits" and "hidden" in self.info.outputs else None,
                 field="model",
             )
+
+    def _check_no_encoder(self) -> None:
+        if self.info.start is not None:
+            got = "a model whose encoder reads it"
+            raise InvalidRequestError("prompt", got=got, want="one without an encoder", field="prompt")
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:

@@ -95,6 +95,27 @@ def test_a_classifier_scores_the_first_token(families: Path, device_name: str, t
     np.testing.assert_allclose(scores, inner @ head["cls.output.weight"].T + head["cls.output.bias"], atol=2e-3)
 
 
+def test_documents_are_ranked_by_the_first_score_of_their_pair(
+    families: Path, device_name: str, tmp_path: Path
+) -> None:
+    head = {"cls.weight": drawn(2, 64)}
+    path = changed(tmp_path / "ranks.gguf", families / "xlmr-base.gguf", head)
+    documents = ["it is red", "", "no, <s> blue"]
+    with halflap.load(path, devices=[device_name], overrides={"tokenizer.ggml.add_bos_token": True}) as model:
+        words = model.tokenizer
+        end, parts = words.eos_id, [words.encode(text, add_special=False) for text in ("which?", *documents)]
+        pairs = [[words.bos_id, *parts[0], end, end, *part, end] for part in parts[1:]]
+        found = model.rank("which?", documents)
+        assert found.shape == (3,)
+        np.testing.assert_array_equal(found, model.embed(pairs, pooling="rank")[:, 0])
+        assert model.rank("which?", []).shape == (0,)
+    with (
+        halflap.load(families / "bert-base.gguf", devices=[device_name]) as model,
+        pytest.raises(InvalidRequestError, match="want one that gives scores"),
+    ):
+        model.rank("which?", documents)
+
+
 def test_a_classifier_may_be_one_map(families: Path, device_name: str, tmp_path: Path) -> None:
     head = {"cls.weight": drawn(2, 64)}
     with halflap.load(

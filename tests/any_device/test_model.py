@@ -126,6 +126,30 @@ def test_logprobs_are_of_the_chosen_and_the_likeliest(model: halflap.Model) -> N
     assert token.logprob == pytest.approx(row[token.id] - np.log(np.exp(row).sum()), abs=1e-4)
 
 
+def test_logprobs_of_a_prompt_are_those_of_its_logits(model: halflap.Model, answers: dict[str, np.ndarray]) -> None:
+    ids = [*answers["tokens"].tolist(), *((7 * i) % 300 + 5 for i in range(70))]
+    rows = model.logits(ids).astype(np.float64)
+    rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    tokens = model.logprobs(ids, top=3)
+    assert [t.id for t in tokens] == ids[1:]
+    for token, row in zip(tokens, rows, strict=False):
+        assert token.logprob == pytest.approx(row[token.id], abs=1e-4)
+        best = sorted(range(len(row)), key=lambda i: -row[i])[:3]
+        np.testing.assert_allclose([chance for _, chance in token.top], row[best], atol=1e-4)
+        np.testing.assert_allclose(row[[i for i, _ in token.top]], row[best], atol=1e-4)
+    assert [t.top for t in model.logprobs(ids[:9])] == [()] * 8
+    assert len(model.logprobs([5] * 256)) == 255
+    assert model.logprobs([5]) == ()
+    assert "".join(t.bytes.decode() for t in model.logprobs("abc")).endswith("c")
+    with pytest.raises(ContextOverflowError):
+        model.logprobs([5] * 257)
+    with pytest.raises(InvalidRequestError, match="top"):
+        model.logprobs(ids, top=-1)
+    with pytest.raises(InvalidRequestError, match="no tokens"):
+        model.logprobs([])
+    assert drained(model)
+
+
 def test_embeddings_have_length_one_and_tell_texts_apart(model: halflap.Model) -> None:
     rows = model.embed(["abc", "xyz", "abc"])
     assert rows.shape == (3, model.info.width)
@@ -284,3 +308,6 @@ def test_row_invariant_devices_give_the_same_bits_in_any_mix(shared: Path, row_i
         for order in (range(8), reversed(range(8)), [3, 1, 4, 0, 5, 2, 6, 7]):
             streams = {i: ask(i) for i in order}
             assert [[(t.id, t.logprob) for t in streams[i].result().tokens] for i in range(len(prompts))] == alone
+        answer = [token for token, _ in alone[3]]
+        judged = model.logprobs([*prompts[3], *answer])[-len(answer) :]
+        assert [(t.id, t.logprob) for t in judged] == alone[3]

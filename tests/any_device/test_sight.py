@@ -162,3 +162,22 @@ def test_messages_keep_their_other_parts() -> None:
     assert clean[0]["content"] == [text, {"type": "image"}]
     assert clean[1] is messages[1]
     assert images == [("messages[0].content[1]", b"1")]
+
+
+def test_a_picture_seen_before_is_not_read_again_and_another_is(model: Any) -> None:
+    words = {"type": "text", "text": "what is it, and what is it doing there in the middle of the night"}
+
+    def cached(*parts: Any) -> tuple[int, int, list[int]]:
+        done = model.chat([{"role": "user", "content": list(parts)}], max_tokens=4, temperature=0, ignore_eos=True)
+        return done.usage.cached_tokens, done.usage.prompt_tokens, [t.id for t in done.tokens]
+
+    one, other = ({"type": "image", "image": picture(seed=i)} for i in (7, 8))
+    _, total, answer = cached(one, words)
+    found, _, again = cached(one, words)
+    assert found >= min(total - 64, 32 * (total // 64))
+    assert again == answer
+    different, _, _ = cached(other, words)
+    assert different < found
+    fresh = model.chat([{"role": "user", "content": [other, words]}], max_tokens=4, temperature=0, cache=False,
+                       ignore_eos=True)  # fmt: skip
+    assert cached(other, words)[2] == [t.id for t in fresh.tokens]

@@ -48,8 +48,8 @@ def logits(shared: Path, case: str, device: str, tokens: int) -> tuple[np.ndarra
         )
         found: list[Future[Any]] = [Future() for _ in range(3)]
         for future in found:
-            engine.submit(Scoring(ids, "logits", range(len(ids)), future.set_result, images))
-        rows = [future.result(timeout=60) for future in found]
+            engine.submit(Scoring(ids, ("logits",), range(len(ids)), future.set_result, images))
+        rows = [future.result(timeout=60)["logits"] for future in found]
         engine.close()
     assert all(np.array_equal(row, rows[0]) for row in rows) or device == "reference"
     return rows[0], answers["logits_hf"]

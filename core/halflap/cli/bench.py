@@ -90,9 +90,12 @@ def command(
         raise click.UsageError("--n-prompt and --n-gen: got 0 for both, want something to measure")
     ctx = max(test.depth + max(test.prompt, test.gen) for test in tests) + 32
     kv_type = f"{cache_type_k},{cache_type_v or cache_type_k}"
+    adapters = common.adapters(options)
     wishes = {**dict.fromkeys((*common.PLACEMENT, "plan")), "pin": (), **options}
     with (
-        open_model(model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx, "kv_type": kv_type}) as loaded,
+        open_model(
+            model, {**wishes, "devices": devices, "threads": threads, "ctx": ctx, "kv_type": kv_type}, adapters
+        ) as loaded,
         Waiting("bench", total=len(tests) * (repetitions + 1)) as waiting,
     ):
         used, results = _threads(loaded.plan), []
@@ -133,7 +136,7 @@ def _prefill(model: Model, test: Test) -> float:
     for count in (test.depth, test.depth + test.prompt):
         start = time.perf_counter()
         if count:
-            model.generate(_ids(model, count), max_tokens=0)
+            model.generate(_ids(model, count), max_tokens=0, cache=False)
         taken.append(time.perf_counter() - start)
     return taken[1] - taken[0] if test.depth else taken[1]
 
@@ -143,7 +146,7 @@ def _decode(model: Model, test: Test) -> float:
     taken, prompt = [], _ids(model, max(1, test.depth))
     for count in (1, test.gen + 1):
         start = time.perf_counter()
-        options: dict[str, Any] = {"max_tokens": count, "temperature": 0.0, "ignore_eos": True}
+        options: dict[str, Any] = {"max_tokens": count, "temperature": 0.0, "ignore_eos": True, "cache": False}
         done = [stream.result() for stream in [model.stream(prompt, **options) for _ in range(test.parallel)]]
         if test.parallel == 1 and count > 1:
             return done[0].timings.predicted_ms / 1e3

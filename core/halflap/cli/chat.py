@@ -44,10 +44,11 @@ A line that ends in \\ goes on in the next; \"\"\" begins and ends a block. Ctrl
 @common.as_json
 def command(model: str, system: str | None, as_json: bool, **options: Any) -> None:
     """Talk with MODEL. With --json each answer is one JSON line."""
-    request = common.request_options(options)
+    request, adapters = common.request_options(options), common.adapters(options)
+    request |= {"adapters": adapters} if adapters else {}
     for name, value in request.items():
         check_option(name, value)
-    with open_model(model, options) as loaded:
+    with open_model(model, options, adapters) as loaded:
         chat = Chat(loaded, request, system, as_json)
         if sys.stdin.isatty():
             click.echo(f"{loaded.info.name}: /help for commands, Ctrl-D to leave", err=True)

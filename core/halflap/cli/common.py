@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,7 @@ projector_option = click.option(
 beside_options = together(
     projector_option,
     click.option("-md", "--draft", help="Guess ahead: lookup, or a smaller model with the same vocabulary."),
+    click.option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; the scale is 1 unless given."),
 )
 
 plan_file = click.option(
@@ -174,7 +175,13 @@ def wishes(options: dict[str, Any]) -> Wishes:
     )
 
 
-def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES, projector: Path | None = None) -> Plan:
+def plan(
+    model: str,
+    options: dict[str, Any],
+    changed: Changes = NO_CHANGES,
+    projector: Path | None = None,
+    adapters: Iterable[str] = (),
+) -> Plan:
     """Takes the placement options, or --plan instead of them, out of a command's arguments.
 
     Raises:
@@ -184,7 +191,7 @@ def plan(model: str, options: dict[str, Any], changed: Changes = NO_CHANGES, pro
     asked = sorted(name for name in PLACEMENT if options[name] not in (None, (), ""))
     wished = wishes(options)
     if saved is None:
-        return loading.make_plan(model, wished, changed, projector)
+        return loading.make_plan(model, wished, changed, projector, {path: path for path in adapters})
     if asked:
         raise PlanError(
             "--plan", got=f"--{asked[0].replace('_', '-')} beside it", want="one of them", fix="The plan has it all."
@@ -217,13 +224,13 @@ def constraint(options: dict[str, Any]) -> dict[str, Any]:
     if grammar is not None and path is not None:
         want = "one of them"
         raise InvalidRequestError("grammar", got="--grammar and --grammar-file", want=want, field="grammar")
-    chosen = {
-        "json_schema": None if schema is None else _text_or_file(schema, "--json-schema"),
-        "grammar": _file(path, "--grammar-file")
-        if path is not None
-        else grammar and _text_or_file(grammar, "--grammar"),
-        "regex": regex,
-    }
+    if path is not None:
+        grammar = _file(path, "--grammar-file")
+    elif grammar is not None:
+        grammar = _text_or_file(grammar, "--grammar")
+    if schema is not None:
+        schema = _text_or_file(schema, "--json-schema")
+    chosen = {"json_schema": schema, "grammar": grammar, "regex": regex}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
@@ -242,6 +249,18 @@ def _file(path: Path, option: str) -> str:
     except (OSError, UnicodeError) as cause:
         got = f"{str(path)!r}: {cause}"
         raise InvalidRequestError(option, got=got, want="a file of UTF-8 text", field=option) from cause
+
+
+def adapters(options: dict[str, Any]) -> dict[str, float]:
+    """Takes --lora out of a command's arguments: path -> scale."""
+    found = {}
+    for text in options.pop("lora"):
+        path, colon, scale = text.rpartition(":")
+        try:
+            found[path if colon else text] = float(scale) if colon else 1.0
+        except ValueError:  # a colon of the path's own
+            found[text] = 1.0
+    return found
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def command(
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     pictures = [{"type": "image", "image": picture(path)} for path in image]
     messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt}] if image else prompt})
-    with open_model(model, options) as loaded:
+    adapters = common.adapters(options)
+    request |= {"adapters": adapters} if adapters else {}
+    with open_model(model, options, adapters) as loaded:
         for note in loaded.plan.notes:
             common.notes().print(note, style="dim", markup=False)
         with loaded.stream(prompt if raw else messages, **request) as stream:
@@ -75,15 +78,20 @@ def picture(path: Path) -> bytes:
         raise InvalidRequestError(what, got=cause.strerror, want="a readable file", field="image") from cause
 
 
-def open_model(model: str, options: dict[str, Any]) -> Model:
-    """Place and load a model as a command's options say, with a spinner if it takes long."""
+def open_model(model: str, options: dict[str, Any], adapters: Collection[str] = ()) -> Model:
+    """Place and load a model as a command's options say, with a spinner if it takes long.
+
+    Args:
+        adapters: paths, which become their names.
+    """
     changed, projector = common.changes(options), options.pop("mmproj")
     with Waiting(f"loading {model}") as waiting:
         return load(
             model,
-            plan=common.plan(model, options, changed, projector),
+            plan=common.plan(model, options, changed, projector, adapters),
             projector=projector,
             draft=options.pop("draft"),
+            adapters={path: path for path in adapters},
             overrides=changed.overrides,
             skip_layers=changed.skip_layers,
             progress=lambda p: waiting.update(p.done, p.total),

@@ -216,10 +216,10 @@ class BlockManager:
                         pool.hold(block)
                         table.blocks.append(block)
         for name in self.slot_groups:
-            source = path[-1].places[name][0] if path else -1
-            if source >= 0:
-                self.pools[name].hold(source)
-            blocks.sources[name] = source
+            state = path[-1].places[name][0] if path else -1
+            if state >= 0:
+                self.pools[name].hold(state)
+            blocks.sources[name] = state
             slot = self.take(name)
             if slot is None:
                 self.release(blocks)

@@ -79,7 +79,7 @@ class _Mirror(Scoring):
     """One sequence as the draft model knows it."""
 
     def __init__(self, ids: Sequence[int]) -> None:
-        super().__init__(ids, "logits", (), lambda found: None)
+        super().__init__(ids, ("logits",), (), lambda found: None)
 
     def follow(self, ids: Sequence[int]) -> None:
         """Take the real tokens; what was computed of others is computed again."""

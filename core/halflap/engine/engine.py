@@ -293,7 +293,7 @@ class Engine:
         began = time.perf_counter()
         try:
             step, embeds = build_step(chunks)
-            fetched = runner.run(step, list(outputs), embeds)
+            fetched = runner.run(step, list(outputs), embeds, [chunk.sequence.scales for chunk in chunks])
         except Exception as error:
             log.error("step_failed", error=str(error))
             for chunk in chunks:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from halflap.constraints.contract import Constraint
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
@@ -16,7 +14,7 @@ from halflap.engine.work import F32, Work
 from halflap.errors import ConstraintError, HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
 from halflap.log import log
-from halflap.sampling.chain import SamplerChain, log_probabilities
+from halflap.sampling.chain import SamplerChain, likeliest, log_probabilities
 
 T = TypeVar("T")
 NO_TOKEN = -1
@@ -44,7 +42,11 @@ class Generation(Work):
         speculate: other parts may propose drafts for it.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
         model: its name, for traces.
+        said: tokens of this very answer that an engine before this one chose and gave out.
         sharing: what `Work` takes beside these.
+
+    Attributes:
+        chosen: the answer's tokens so far.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Generation(Work):
         speculate: bool = True,
         overflow: Overflow | None = None,
         model: str = "",
+        said: Sequence[int] = (),
         **sharing: object,
     ) -> None:
         super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
@@ -81,6 +84,15 @@ class Generation(Work):
         for place, token in enumerate(self.ids):
             if not images.covers(place):
                 chain.accept(token)
+        self.chosen = list(said)
+        chain.skip(len(said))
+        for token in said:
+            chain.accept(token)
+            if constraint is not None:
+                constraint.accept(token)
+            self.ids.append(token)
+            words.push(self._described(token, None))
+        self.generated = len(said)
 
     @property
     def latest_start(self) -> int:
@@ -121,7 +133,7 @@ class Generation(Work):
 
     def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
         self.computed = stop
-        if not self._answering:
+        if not self._answering and not self.chosen:
             done = min(stop + len(self.source), self._asked)
             self._emit([Prefill(done, self._asked, self.cached)])
         if stop < len(self.ids):
@@ -162,6 +174,7 @@ class Generation(Work):
             _asked(lambda: rules.accept(token))
             complete = _asked(lambda: rules.complete)
         self.ids.append(token)
+        self.chosen.append(token)
         self.generated += 1
         if self.generated > 1:
             now = time.monotonic()
@@ -189,7 +202,7 @@ class Generation(Work):
     def _described(self, token: int, scores: F32 | None) -> Token:
         if scores is None:
             return Token(token, self._token_bytes(token))
-        best = np.argsort(-scores, kind="stable")[: self._logprobs].tolist() if self._logprobs else []
+        best = likeliest(scores, self._logprobs).tolist() if self._logprobs else []
         top = tuple((i, float(scores[i])) for i in best)
         return Token(token, self._token_bytes(token), float(scores[token]), top)
 

@@ -65,6 +65,8 @@ class Options(TypedDict, total=False):
     """For each token its own logprob and those of this many likeliest."""
     timeout: float | None
     """Seconds from submission after which the request fails with RequestTimeoutError."""
+    adapters: Mapping[str, float]
+    """Scales of the LoRA adapters that the answer is computed with, by the names they were loaded under."""
     cache: bool
     """Take what earlier requests computed, and leave what this one computes; on by default."""
     priority: int
@@ -102,6 +104,10 @@ def _biases(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         _integer(0)(k) and isinstance(v, int | float) and not math.isnan(v) for k, v in value.items()
     )
+
+
+def _scales(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) and _number()(v) for k, v in value.items())
 
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -142,6 +148,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ignore_eos": (_flag, "true or false"),
     "logprobs": (lambda v: v is None or _integer(0, 1000)(v), "None or an integer from 0 to 1000"),
     "timeout": (lambda v: v is None or _number(0)(v), "None or a number of seconds"),
+    "adapters": (_scales, "a mapping of names to numbers"),
     "cache": (_flag, "true or false"),
     "priority": (_integer(-1000, 1000), "an integer from -1000 to 1000"),
     "user": (lambda v: isinstance(v, str) and len(v) <= 256, "a text of at most 256 characters"),

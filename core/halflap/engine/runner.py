@@ -9,6 +9,7 @@ import numpy as np
 
 from halflap.device.conversion import Converted
 from halflap.device.interface import Array, Device, Weight
+from halflap.graph.extras import SCALES
 from halflap.graph.ir import Graph
 from halflap.graph.step import Step
 from halflap.placement import Plan, weights_of
@@ -25,6 +26,7 @@ class Runner:
         self._devices = list(devices)
         given = graph.values.get("embeds")
         self._given_width = int(given.shape[1]) if given else 0
+        self._scales = graph.values.get(SCALES)
         self._closing: list[Any] = []
         self._stages = plan.stages(graph)
         self._executables: list[Any] = []
@@ -49,12 +51,19 @@ class Runner:
             raise
 
     def run(
-        self, step: Step, fetch: Sequence[str], embeds: Sequence[Array] = (), *, source: bool = False
+        self,
+        step: Step,
+        fetch: Sequence[str],
+        embeds: Sequence[Array] = (),
+        scales: Sequence[Array | None] = (),
+        *,
+        source: bool = False,
     ) -> dict[str, Array]:
         """Run all stages in order and return the named outputs.
 
         Args:
             embeds: rows that the step's ids below zero name.
+            scales: those of each sequence's adapters.
             source: the step holds source texts: run the stages that read these instead.
 
         Raises:
@@ -65,6 +74,8 @@ class Runner:
         live: dict[str, Array] = {}
         if self._given_width:
             live["embeds"] = _padded(embeds, step.n_tokens, self._given_width)
+        if self._scales is not None:
+            live[SCALES] = _repeated(scales, np.diff(step.seq_start), int(self._scales.shape[1]))
         for place, (stage, executable) in enumerate(parts):
             later = {name for after, _ in parts[place + 1 :] for name in after.receives}
             wanted = [n for n in stage.sends if n in fetch or n in later]
@@ -118,4 +129,15 @@ def _padded(parts: Sequence[Array], tokens: int, width: int) -> Array:
     if parts:
         given = np.concatenate(parts)
         rows[: len(given)] = given
+    return rows
+
+
+def _repeated(scales: Sequence[Array | None], counts: Array, rank: int) -> Array:
+    """Each sequence's scales, once for each of its tokens; zeros where there are none."""
+    rows = np.zeros((int(counts.sum()), rank), np.float32)
+    at = 0
+    for scale, count in zip(scales, counts.tolist(), strict=False):
+        if scale is not None:
+            rows[at : at + count] = scale
+        at += count
     return rows

@@ -136,8 +136,11 @@ class Scheduler:
             else:
                 if work.blocks is not None:
                     placed.append(self._snapshot(work, chunk))
-        if chunks and not placed:  # the first of them had every block there is
+        if chunks and not placed:
             work = min((c.sequence for c in chunks), key=self._policy.rank)
+            if len(self.running) > 1:  # one that ranks higher has the blocks, and no share of this step
+                self.preempt(work)
+                return placed
             work.fail(DeviceMemoryError("KV blocks", got="a pool too small for one sequence", want="a larger kv_bytes"))
         return placed
 

@@ -22,6 +22,7 @@ LONGEST = 16
 PROBE = 64
 """Steps with drafts until one without shows what that costs now; and steps without until one with PROBED tokens."""
 PROBED = 2
+HOPED = 0.05
 
 
 class Drafter(Protocol):
@@ -34,7 +35,7 @@ class Drafter(Protocol):
 
 
 class StepCosts:
-    """Seconds of a step by its tokens, as measured: the median of the last few, straight lines between."""
+    """Seconds of a step by its tokens, as measured: the median of the last few, at most straight lines between."""
 
     def __init__(self) -> None:
         self._seen: dict[int, deque[float]] = {}
@@ -49,21 +50,22 @@ class StepCosts:
         return tokens in self._seen
 
     def of(self, tokens: int) -> float:
-        """Expected seconds; beyond what was measured a token adds 5 % of a step."""
+        """Expected seconds. A token beyond what was measured adds HOPED of a step, so that what might pay is tried."""
         known = sorted(self._medians)
         if not known:
-            return 1 + 0.05 * tokens
+            return 1 + HOPED * tokens
         below = max((t for t in known if t <= tokens), default=None)
         above = min((t for t in known if t >= tokens), default=None)
         if below is None:
             assert above is not None
             return self._medians[above]
+        hoped = self._medians[below] * (1 + HOPED * (tokens - below))
         if above is None:
-            return self._medians[below] * (1 + 0.05 * (tokens - below))
+            return hoped
         if above == below:
             return self._medians[below]
         low, high = self._medians[below], max(self._medians[below], self._medians[above])
-        return low + (high - low) * (tokens - below) / (above - below)
+        return min(hoped, low + (high - low) * (tokens - below) / (above - below))
 
 
 class Speculator:

@@ -31,6 +31,7 @@ class Work:
         priority: higher goes first.
         user: whose work it is, for policies that share.
         source: the text that an encoder reads before, for models that have one.
+        scales: of the adapters that it is computed with; None: of none.
 
     Attributes:
         encoded: the rows of the source text are there.
@@ -58,9 +59,11 @@ class Work:
         priority: int = 0,
         user: str = "",
         source: Sequence[int] = (),
+        scales: F32 | None = None,
     ) -> None:
         self.source, self.encoded = list(source), False
-        salt += array("i", self.source).tobytes()
+        self.scales = scales
+        salt += array("i", self.source).tobytes() + (scales.tobytes() if scales is not None else b"")
         self.ids, self.n_prompt, self.limit = list(ids), len(ids), limit
         self.outputs, self.images, self.salt, self.reuse = outputs, images, salt, reuse
         self.priority, self.user = priority, user

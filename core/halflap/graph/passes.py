@@ -9,6 +9,9 @@ from attrs import evolve, frozen
 from halflap.errors import InvalidRequestError, PlanError
 from halflap.graph.ir import STATES, Graph, Node, Segment, StateGroup, Value
 
+ROTATED = ("attention", "compressed_attention", "keep_rows", "select_rows")
+"""Ops whose rows `rotate_kv` turns."""
+
 
 @frozen
 class Stage:
@@ -77,7 +80,7 @@ def rotate_kv(graph: Graph) -> Graph:
     for segment in graph.segments:
         nodes: list[Node] = []
         for node in segment.nodes:
-            nodes += _rotated(node, values) if node.op in ("attention", "keep_rows") else [node]
+            nodes += _rotated(node, values) if node.op in ROTATED else [node]
         segments.append(evolve(segment, nodes=tuple(nodes)))
     return evolve(graph, values=values, segments=tuple(segments))
 
@@ -182,24 +185,33 @@ def _without_unused_state(graph: Graph) -> Graph:
 
 
 def _rotated(node: Node, values: dict[str, Value]) -> list[Node]:
+    """The node with what it stores rotated before, so with its queries; its result is rotated back."""
+
     def rotation(name: str, result: str, dim: int) -> Node:
         return Node("hadamard", 1, (name,), (result,), {"block": dim & -dim})
 
-    q, k, v, *rest = node.inputs
+    def width(place: int) -> int:
+        return int(values[node.inputs[place]].shape[-1])
+
+    if node.op == "compressed_attention":  # rows are K and V, and so are the far ones
+        dims = {place: width(1) for place in range(3)}
+    elif node.op == "select_rows":
+        dims = {0: width(2), 2: width(2)}
+    else:
+        k_dim, v_dim = (int(node.attributes[name]) for name in ("head_dim", "v_head_dim"))  # type: ignore[arg-type]
+        dims = {1: k_dim, 2: v_dim} if node.op == "keep_rows" else {0: k_dim, 1: k_dim, 2: v_dim}
     (y,) = node.outputs
-    dims = int(node.attributes["head_dim"]), int(node.attributes["v_head_dim"])  # type: ignore[arg-type]
-    turned = {}
-    attends = node.op == "attention"
-    for name, dim in ((q if attends else "", dims[0]), (k, dims[0]), (v, dims[1])):
-        if name:
-            turned[name] = rotation(name, f"{y}.rotated.{name}", dim)
-            values[f"{y}.rotated.{name}"] = evolve(values[name], name=f"{y}.rotated.{name}", kind="result")
-    if not attends:
-        return [*turned.values(), evolve(node, inputs=(q, *(f"{y}.rotated.{name}" for name in (k, v))))]
+    inputs, before = list(node.inputs), {}
+    for place, dim in dims.items():
+        if name := inputs[place]:
+            inputs[place] = f"{y}.rotated.{name}"
+            before[name] = rotation(name, inputs[place], dim)
+            values[inputs[place]] = evolve(values[name], name=inputs[place], kind="result")
+    if node.op in ("keep_rows", "select_rows"):
+        return [*before.values(), evolve(node, inputs=tuple(inputs))]
     values[f"{y}.rotated"] = evolve(values[y], name=f"{y}.rotated")
-    inputs = tuple(f"{y}.rotated.{name}" if name else "" for name in (q, k, v))
-    attention = evolve(node, inputs=(*inputs, *rest), outputs=(f"{y}.rotated",))
-    return [*turned.values(), attention, rotation(f"{y}.rotated", y, dims[1])]
+    attention = evolve(node, inputs=tuple(inputs), outputs=(f"{y}.rotated",))
+    return [*before.values(), attention, rotation(f"{y}.rotated", y, dims[2])]
 
 
 def _groups_on(

@@ -20,9 +20,11 @@ F32 = npt.NDArray[np.float32]
 
 DEFAULT = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
 MIROSTAT = ("temperature", "mirostat")
+DRAWS = 1 << 32
+"""Numbers of the random stream that belong to one token: more than any sampler draws."""
 
 
-@frozen
+@frozen(init=False)
 class Use:
     """A sampler or constraint with its own options: `samplers=["top_k", Use("acme.top_h", h=0.4)]`."""
 
@@ -30,7 +32,7 @@ class Use:
     options: Mapping[str, Any]
 
     def __init__(self, name: str, /, **options: Any) -> None:
-        self.__attrs_init__(name, options)  # type: ignore[attr-defined]
+        self.__attrs_init__(name, options)
 
 
 @cache
@@ -53,7 +55,9 @@ class SamplerChain:
     """
 
     def __init__(self, names: Sequence[str | Use], options: Mapping[str, Any], seed: int) -> None:
-        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self._bits = np.random.PCG64(seed)
+        self._start, self._chosen = self._bits.state, 0
+        self.rng = np.random.Generator(self._bits)
         self.steps: list[Any] = [samplers.LogitBias(options.get("logit_bias") or {})]
         self._names: list[str] = ["logit_bias"]
         self._bounds: F32 | None = None
@@ -104,8 +108,12 @@ class SamplerChain:
             raise SamplerError(
                 "logits", got="NaN", want="finite numbers", fix="The model file or its device is broken."
             )
+        self._chosen += 1
         if self.greedy:
             return int(row.argmax())
+        # Chance depends on the place in the answer only, so that an answer can go on where another process left it.
+        self._bits.state = self._start
+        self._bits.advance(DRAWS * self._chosen)
         c, rest = self._first_cut(row)
         for name, step in rest:
             try:
@@ -121,6 +129,10 @@ class SamplerChain:
         cumulative = np.cumsum(c.probabilities())
         drawn = int(np.searchsorted(cumulative, self.rng.random(), side="right"))
         return int(c.ids[min(drawn, len(c) - 1)])
+
+    def skip(self, count: int) -> None:
+        """So many tokens were chosen elsewhere, with the same seed."""
+        self._chosen += count
 
     def accept(self, token: int) -> None:
         for step in self.steps:
@@ -167,3 +179,12 @@ def log_probabilities(row: F32) -> F32:
     """Log softmax of a whole row."""
     shifted = row - row.max()
     return np.asarray(shifted - np.log(np.exp(shifted).sum(dtype=np.float64)), np.float32)
+
+
+def likeliest(scores: F32, count: int) -> npt.NDArray[np.intp]:
+    """Ids of the largest scores of a row, best first; of equal ones the lowest id first."""
+    if 0 < count < len(scores):  # sorting a whole vocabulary would take longer than a small model's step
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        near = np.flatnonzero(scores >= least)
+        return near[np.argsort(-scores[near], kind="stable")[:count]]
+    return np.argsort(-scores, kind="stable")[:count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -136,6 +137,29 @@ class Tokenizer:
             if part:
                 ids += self._encode_plain(part, self._later if i else self._backend)
         return ids + self._suffix if add_special else ids
+
+    def encode_pair(self, query: str, document: str) -> list[int]:
+        """Token ids of a question and a text that may answer it, for models that score such pairs.
+
+        A file's own form goes first (`tokenizer.chat_template.rerank`, in which {query} and {document} stand for the
+        two). Else they are framed as in training: BOS query END document END; where the file says so, or says nothing
+        and END is not BERT's [SEP], a separator follows the first END (XLM-R, RoBERTa: `<s> q </s></s> d </s>`).
+
+        Raises:
+            InvalidRequestError: the vocabulary has no token that could end or separate them.
+        """
+        if (template := self.vocabulary.rerank_template) is not None:
+            texts = {"{query}": query, "{document}": document}
+            parts = re.split(r"(\{query\}|\{document\})", template)
+            return self.encode_pieces([(texts.get(part, part), part not in texts) for part in parts], add_special=False)
+        end = self._suffix[0] if self._suffix else self.eos_id if self.eos_id is not None else self.sep_id
+        if end is None:
+            want = "a vocabulary with an end or separator token"
+            raise InvalidRequestError("pair of texts", got="one with neither", want=want, field="model")
+        twice = self.token_text(end) != "[SEP]" if self.vocabulary.add_sep is None else self.vocabulary.add_sep
+        separator = [end if self.sep_id is None else self.sep_id] if twice else []
+        first, second = (self.encode(text, add_special=False) for text in (query, document))
+        return [*self._prefix, *first, end, *separator, *second, end]
 
     def _encode_plain(self, text: str, backend: HuggingFaceTokenizer) -> list[int]:
         text = self._encoder.prepare(text)

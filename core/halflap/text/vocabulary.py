@@ -104,7 +104,7 @@ class Vocabulary:
         merges: "left right" in order of rank (BPE only).
         ids: name -> id of special tokens that exist: bos eos eot eom unknown seperator padding mask cls.
         end_ids: every token that ends generation.
-        add_bos, add_eos, add_space_prefix, remove_extra_whitespaces: None where the file does not say.
+        add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces: None where the file does not say.
         lowercase, strip_accents: WordPiece normalisation.
         charsmap: SentencePiece's precompiled normaliser, or empty.
         name: general.name.
@@ -121,6 +121,7 @@ class Vocabulary:
     end_ids: frozenset[int]
     add_bos: bool | None
     add_eos: bool | None
+    add_sep: bool | None
     add_space_prefix: bool | None
     remove_extra_whitespaces: bool
     lowercase: bool
@@ -128,6 +129,7 @@ class Vocabulary:
     charsmap: bytes = attrs.field(repr=False)
     name: str
     chat_template: str | None = attrs.field(repr=False)
+    rerank_template: str | None = attrs.field(repr=False)
     json: str = attrs.field(default="", repr=False)
 
     @classmethod
@@ -182,6 +184,7 @@ class Vocabulary:
             end_ids=end_ids,
             add_bos=metadata_value(metadata, "tokenizer.ggml.add_bos_token", bool),
             add_eos=metadata_value(metadata, "tokenizer.ggml.add_eos_token", bool),
+            add_sep=metadata_value(metadata, "tokenizer.ggml.add_sep_token", bool),
             add_space_prefix=metadata_value(metadata, "tokenizer.ggml.add_space_prefix", bool),
             remove_extra_whitespaces=bool(metadata_value(metadata, "tokenizer.ggml.remove_extra_whitespaces", bool)),
             lowercase=lowercase,
@@ -189,6 +192,7 @@ class Vocabulary:
             charsmap=_charsmap(metadata),
             name=metadata_value(metadata, "general.name", str) or "",
             chat_template=template,
+            rerank_template=metadata_value(metadata, "tokenizer.chat_template.rerank", str),
             json=(metadata_value(metadata, "tokenizer.huggingface.json", str) or "") if whole else "",
         )
 

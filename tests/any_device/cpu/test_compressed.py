@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 
+import halflap
 from halflap.errors import DeviceError
 from halflap.graph.ir import Graph
 from halflap.graph.step import Copy, GroupStep, Limits, Step
 from halflap.testing.rig import Rig, Tables, ints
-from tests.any_device.cpu.kit import builder, f32_weight
+from tests.any_device.cpu.kit import builder, f32_weight, relative
 
 WIDTH, HEADS, COUNT = 32, 2, 3
 
@@ -141,6 +143,14 @@ def test_experts_by_token_id_are_checked(cpu: Any) -> None:
         step = Step(ints([token] * 3), ints(range(3)), ints([range(3)]), ints([0, 3]), ints([]), {})
         with Rig(cpu, found, {"table": weights[0]}, limits(found)) as rig, pytest.raises(DeviceError, match="token"):
             rig.run(step, {"logits": np.zeros((3, 4), np.float32)})
+
+
+def test_rotated_rows_give_the_same_logits(shared: Path) -> None:
+    path = shared / "oracle" / "families" / "deepseek4-flash.gguf"
+    answers = np.load(path.with_suffix(".npz"))
+    with halflap.load(path, devices=["cpu"], kv_type="f32", kv_rotation=True, ctx=512) as model:
+        logits = model.logits(answers["tokens"].tolist())
+    assert relative(logits, answers["logits_hf"]) < 2e-3
 
 
 def test_copies_name_blocks_of_their_own_group(cpu: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+from halflap.engine.blocks import BlockManager
 from halflap.engine.engine import Engine
 from halflap.engine.metrics import Recorder
 from halflap.engine.policy import Fair, FirstCome, Policy
@@ -34,7 +35,7 @@ class Runner:
         self.steps: list[Step] = []
         self.closed = False
 
-    def run(self, step: Step, fetch: list[str], embeds: Sequence[Any] = ()) -> dict[str, Any]:
+    def run(self, step: Step, fetch: list[str], embeds: Any, scales: Any) -> dict[str, Any]:
         self.gate.wait(60)
         self.steps.append(step)
         return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}
@@ -47,10 +48,10 @@ def score(engine: Engine, ids: list[int]) -> Any:
     found: Any = {"event": threading.Event()}
 
     def done(rows: Any) -> None:
-        found["rows"] = rows
+        found["rows"] = rows if isinstance(rows, BaseException) else rows["logits"]
         found["event"].set()
 
-    engine.submit(Scoring(ids, "logits", range(len(ids)), done))
+    engine.submit(Scoring(ids, ("logits",), range(len(ids)), done))
     return found
 
 
@@ -91,6 +92,30 @@ def test_whole_sequences_share_steps_and_are_never_cut() -> None:
         for start, stop in zip(step.seq_start[:-1], step.seq_start[1:], strict=True):
             assert step.index[start:stop].tolist() == list(range(lengths[step.ids[start] // 100]))
     engine.close()
+
+
+def test_who_lacks_a_block_that_another_holds_makes_room_and_does_not_fail() -> None:
+    """Steps of one token: an answer goes before the prompt that holds the blocks."""
+    limits = Limits(tokens=1, sequences=2, rows=1, context=128, blocks={"kv": 4})
+    manager = BlockManager(GROUPS, limits)
+    scheduler = Scheduler(limits, manager, FirstCome())
+    ended: list[Any] = []
+    prompt = Scoring(list(range(96)), ("logits",), (), ended.append)
+    answer = Scoring(list(range(200, 232)), ("logits",), (), ended.append)
+    for work in (prompt, answer):
+        scheduler.add(work)
+    scheduler.schedule()
+    assert scheduler.running == [prompt, answer]
+    for work, computed in ((prompt, 90), (answer, 31)):
+        assert work.blocks is not None
+        assert manager.grow(work.blocks, work.computed, computed)
+        work.computed = computed
+    answer.ids += [232, 233]  # its last tokens, for which there is no block
+    answer.computed = 33
+    assert scheduler.schedule() == []
+    assert (scheduler.running, scheduler.waiting, ended) == ([prompt], [answer], [])
+    (chunk,) = scheduler.schedule()
+    assert chunk.sequence is prompt
 
 
 def test_a_full_queue_says_when_to_come_again() -> None:

@@ -62,9 +62,18 @@ def test_costs_between_and_beyond_what_was_measured() -> None:
     costs = StepCosts()
     for seconds in (1.0, 9.0, 1.0):
         costs.add(1, seconds)
-    costs.add(5, 2.0)
+    costs.add(5, 1.1)
     assert costs.of(1) == 1.0
-    assert costs.of(3) == pytest.approx(1.5)
-    assert costs.of(7) == pytest.approx(2.2)
+    assert costs.of(3) == pytest.approx(1.05)  # on the line
+    assert costs.of(7) == pytest.approx(1.21)
+    costs.add(9, 9.0)
+    assert costs.of(7) == pytest.approx(1.21)  # not measured: perhaps the line is too high
+    costs.add(9, 1.0)
     costs.add(9, 1.0)  # noise: more tokens never count as cheaper
-    assert costs.of(8) >= 2.0
+    assert costs.of(8) >= 1.1
+
+
+def test_a_good_length_behind_a_bad_one_is_found() -> None:
+    cliff = {1: 25, 2: 27, 3: 39, 4: 39, 5: 40, 6: 41, 7: 42, 8: 43} | dict.fromkeys(range(9, 18), 105)
+    lengths = rounds({n: ms / 1e3 for n, ms in cliff.items()}, 0.7)
+    assert 4 <= sorted(lengths)[len(lengths) // 2] <= 7

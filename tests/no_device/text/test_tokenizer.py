@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,28 @@ def spm(spm_pieces: dict[str, float]) -> Tokenizer:
             "tokenizer.ggml.scores": [0.0] * 259 + list(spm_pieces.values()),
         }
     )
+
+
+def test_pairs_are_framed_as_in_training(bpe_metadata: dict[str, Any], real: Callable[[str], Tokenizer]) -> None:
+    def pair(**stated: object) -> list[int]:
+        keys = {f"tokenizer.{name.replace('__', '.')}": value for name, value in stated.items()}
+        return Tokenizer.from_metadata({**bpe_metadata, **keys}).encode_pair("a", "b")
+
+    a, b = (Tokenizer.from_metadata(bpe_metadata).token_to_id(letter) for letter in "ab")
+    assert pair() == [1, a, 2, 2, b, 2]
+    assert pair(ggml__seperator_token_id=3) == [1, a, 2, 3, b, 2]
+    assert pair(ggml__add_sep_token=False, ggml__add_bos_token=False) == [a, 2, b, 2]
+    form = "<s>{document}<|im_end|>{query}</s>"
+    assert pair(chat_template__rerank=form) == [1, b, 3, a, 2]
+    tokenizer = Tokenizer.from_metadata({**bpe_metadata, "tokenizer.chat_template.rerank": form})
+    assert tokenizer.encode_pair("{document}", "</s>")[1:4] == tokenizer.encode("</s>", add_special=False)[:3]
+    del bpe_metadata["tokenizer.ggml.eos_token_id"]
+    with pytest.raises(InvalidRequestError, match="end or separator"):
+        pair()
+    bert = real("bert-bge")
+    assert bert.decode(bert.encode_pair("red?", "a fox")) == "[CLS]red ?[SEP] a fox[SEP]"
+    one = bert.encode("red?")
+    assert bert.encode_pair("red?", "a fox") == [*one, *bert.encode("a fox")[1:]]
 
 
 def test_spm_in_detail(spm_metadata: dict[str, Any]) -> None:

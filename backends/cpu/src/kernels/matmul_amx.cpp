@@ -231,7 +231,7 @@ void (*few[kTypes])(const MatmulTask &);  // what serves few tokens
 
 template <class F>
 void matmul(const MatmulTask &task) {
-  task.tiles && task.tokens > kNarrowTokens ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
+  task.tiles && task.tokens > kTileTokens ? matmul_tiles<F>(task) : few[static_cast<int>(F::kType)](task);
 }
 
 template <class F>

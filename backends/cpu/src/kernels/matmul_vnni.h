@@ -103,7 +103,7 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const uint8_t *const *ahe
   __m512 s[R][G] = {};        // S, where runs are shorter
   const int folds = kScaled<F> ? kChunk / E : runs;
   for (int e = 0; e < folds; e++) {
-    if (narrow && e % (folds / R ? folds / R : 1) == 0) fetch<F>(ahead[e * R / folds]);
+    if (G == 1 && e % (folds / R ? folds / R : 1) == 0) fetch<F>(ahead[e * R / folds]);
     __m512i sums[R][G];
     for (int g = 0; g < G; g++) {
       const void *start = E == 8 ? x[g]->start8[e] : E == 16 ? x[g]->start16[e & 15] : x[g]->start32[e & 7];

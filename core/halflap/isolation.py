@@ -1,0 +1,298 @@
+"""A model whose devices live in a process of their own: what kills that process does not kill the host."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from halflap.engine.engine import closed
+from halflap.engine.metrics import Metrics
+from halflap.engine.request import Request
+from halflap.errors import DeviceLostError, HalflapError
+from halflap.events import Finish, Progress, Token
+from halflap.loading import ModelInfo
+from halflap.model import Messages, Model
+from halflap.placement import Plan
+from halflap.stream import Channel, Stream
+from halflap.text.tokenizer import Tokenizer
+
+LIVES = 3
+"""Restarts in a row, with no token in between, after which the host gives up."""
+PATIENCE = 10.0
+"""Seconds that a child that was told to end may take before it is killed."""
+
+
+class _Answer:
+    """One request as the host knows it."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.channel, self.said = request, Channel(), []  # type: ignore[var-annotated]
+        self.began: Future[None] = Future()
+        self.cancelled = False
+
+
+class Child:
+    """The process, and what is under way in it.
+
+    Args:
+        model: what `load` is to be given there, and how.
+        restart: start another when it dies, and have every request go on from its tokens.
+        progress: told of the first loading's stages.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        options: Mapping[str, Any],
+        restart: bool,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._wish, self._restart, self._progress = (os.fspath(model), dict(options)), restart, progress
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+        self._answers: dict[int, _Answer] = {}
+        self._calls: dict[int, tuple[Future[Any], tuple[Any, ...]]] = {}
+        self._lost: HalflapError | None = None
+        self._closing, self._lives = False, LIVES
+        self.restarts = 0
+        self.info, self.plan = self._start()
+        threading.Thread(target=self._read, name="halflap-isolation", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def begin(self, request: Request) -> tuple[int, _Answer]:
+        """Hand a request over; raises what the model there raises."""
+        answer = _Answer(request)
+        with self._lock:
+            self._check()
+            number = next(self._numbers)
+            self._answers[number] = answer
+            self._send("begin", number, request, ())
+        try:
+            answer.began.result()
+        except BaseException:
+            self._answers.pop(number, None)
+            raise
+        return number, answer
+
+    def cancel(self, number: int) -> None:
+        with self._lock:
+            if number in self._answers:
+                self._answers[number].cancelled = True
+                self._send("cancel", number)
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """The model's method of that name, or its attribute."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._check()
+            number = next(self._numbers)
+            self._calls[number] = future, ("call", number, method, arguments, options)
+            self._send(*self._calls[number][1])
+        return future.result()
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._fail(closed())
+            self._connection.close()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _check(self) -> None:
+        if self._closing:
+            raise closed()
+        if self._lost is not None:
+            raise self._lost
+
+    def _start(self) -> tuple[ModelInfo, Plan]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "halflap.isolated", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdin=subprocess.DEVNULL,
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send(self._wish)
+        while True:
+            try:
+                kind, *rest = self._connection.recv()
+            except (EOFError, OSError):
+                raise self._died() from None
+            if kind == "progress":
+                if self._progress is not None:
+                    self._progress(*rest)
+            elif kind == "failed":
+                self._process.wait()
+                raise rest[0]
+            else:
+                return rest[0], rest[1]
+
+    def _send(self, *message: Any) -> None:
+        with suppress(OSError, ValueError):  # it has died: the reader finds that out, and sends again what must be
+            self._connection.send(message)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError, TypeError):
+                if self._closing or not self._again():
+                    return
+                continue
+            self._handle(*message)
+
+    def _handle(self, kind: str, number: int, *rest: Any) -> None:
+        if kind == "result":
+            future, _ = self._calls.pop(number, (None, ()))
+            if future is not None:
+                _settle(future, rest[0])
+            return
+        answer = self._answers.get(number)
+        if answer is None:
+            return
+        if kind == "began":
+            if not answer.began.done():
+                _settle(answer.began, rest[0])
+            elif isinstance(rest[0], BaseException):  # it was resumed, and cannot be
+                self._answers.pop(number, None)
+                answer.channel.put(rest[0])
+            return
+        tokens, events = rest
+        answer.said += tokens
+        self._lives = LIVES if tokens else self._lives
+        if isinstance(events, BaseException) or any(isinstance(event, Finish) for event in events):
+            self._answers.pop(number, None)
+        answer.channel.put(events)
+
+    def _again(self) -> bool:
+        """The process has died: fail what was under way, or have another take it up."""
+        with self._lock:
+            error: HalflapError = self._died()
+            while self._restart and self._lives and not self._closing:
+                self._lives -= 1
+                try:
+                    self._start()
+                except HalflapError as failure:
+                    error = failure
+                    continue
+                self.restarts += 1
+                for number, answer in self._answers.items():
+                    self._send("begin", number, answer.request, tuple(answer.said))
+                    if answer.cancelled:
+                        self._send("cancel", number)
+                for _, message in self._calls.values():
+                    self._send(*message)
+                return True
+            self._lost = error
+            self._fail(error)
+            return False
+
+    def _died(self) -> DeviceLostError:
+        code = self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return DeviceLostError(
+            "process of the devices", got=how, want="it alive", fix="Load the model again.", status="device_lost"
+        )
+
+    def _fail(self, error: HalflapError) -> None:
+        answers, self._answers = list(self._answers.values()), {}
+        calls, self._calls = list(self._calls.values()), {}
+        for answer in answers:
+            if not answer.began.done():
+                answer.began.set_exception(_copy(error))
+            else:
+                answer.channel.put(_copy(error))
+        for future, _ in calls:
+            future.set_exception(_copy(error))
+
+
+class IsolatedModel(Model):
+    """The host's side: text is made ids and ids text there, so only requests and events cross over."""
+
+    def __init__(self, child: Child, tokenizer: Tokenizer) -> None:
+        self.info, self.tokenizer, self.plan = child.info, tokenizer, child.plan
+        self._child, self._pid = child, os.getpid()
+        self._finalizer = weakref.finalize(self, _close, child, self._pid)
+
+    @property
+    def child(self) -> Child:
+        """The process: its pid, and how often it was started again."""
+        return self._child
+
+    @property
+    def metrics(self) -> Metrics:
+        found: Metrics = self._ask("metrics")
+        return found
+
+    def submit(self, request: Request, /) -> Stream:
+        self._check_open()
+        child = self._child
+        number, answer = child.begin(request)
+        return Stream(answer.channel, lambda: child.cancel(number))
+
+    def logits(self, ids: Sequence[int], /, **options: Any) -> npt.NDArray[np.float32]:
+        return np.asarray(self._ask("logits", list(ids), **options))
+
+    def logprobs(self, prompt: str | Sequence[int], /, **options: Any) -> tuple[Token, ...]:
+        return tuple(self._ask("logprobs", prompt if isinstance(prompt, str) else list(prompt), **options))
+
+    def hidden(self, ids: Sequence[int], /, **options: Any) -> dict[str, npt.NDArray[np.float32]]:
+        found: dict[str, npt.NDArray[np.float32]] = self._ask("hidden", list(ids), **options)
+        return found
+
+    def embed(self, texts: str | Sequence[str | Sequence[int]], /, **options: Any) -> npt.NDArray[np.float32]:
+        return np.asarray(self._ask("embed", texts, **options))
+
+    def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
+        return int(self._ask("save_prefix", prompt, os.path.abspath(path)))
+
+    def load_prefix(self, path: str | os.PathLike[str], /) -> int:
+        return int(self._ask("load_prefix", os.path.abspath(path)))
+
+    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        self._check_open()
+        return self._child.call(method, *arguments, **options)
+
+
+def _settle(future: Future[Any], value: Any) -> None:
+    if isinstance(value, BaseException):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+
+
+def _copy(error: HalflapError) -> HalflapError:
+    """Each request's own: `partial` differs."""
+    make, arguments = error.__reduce__()
+    copied: HalflapError = make(*arguments)
+    return copied
+
+
+def _close(child: Child, pid: int) -> None:
+    if os.getpid() == pid:
+        child.close()
