@@ -104,6 +104,32 @@ def test_a_model_that_drafts_for_itself_is_right(
             assert done.timings.draft_n_accepted > 0.7 * done.timings.draft_n > 0
 
 
+def test_a_constraint_holds_guesses_to_what_it_allows(
+    row_invariant_device: str, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepCosts, "of", lambda self, tokens: 1.0)
+    schema = {"type": "array", "items": {"enum": ["fox", "hen", 12]}, "minItems": 6, "maxItems": 9}
+    asked: list[dict[str, Any]] = [
+        {"json_schema": schema, "temperature": 0},
+        {"json_schema": schema, "temperature": 1.5, "seed": 3},
+        {"regex": "([a-z]{2,4} ){5,8}!", "temperature": 1.0, "seed": 4},
+        {"grammar": 'root ::= ("ab" | "c" root "d"){3}', "temperature": 1.0, "seed": 5},
+    ]
+    prompts = [[7 * (i + 1), 9, 11] for i in range(len(asked))]
+    with halflap.load("starter", devices=[row_invariant_device], ctx=256) as model:
+        alone = [model.generate(p, max_tokens=60, **a) for p, a in zip(prompts, asked, strict=True)]
+    for prompt, done in zip(prompts, alone, strict=True):
+        scripted.truth[tuple(prompt)] = [token.id for token in done.tokens]
+    with halflap.load("starter", devices=[row_invariant_device], ctx=256, draft="scripted") as model:
+        streams = [model.stream(p, max_tokens=60, **a) for p, a in zip(prompts, asked, strict=True)]
+        for stream, wanted in zip(streams, alone, strict=True):
+            done = stream.result()
+            assert (done.text, done.finish_reason) == (wanted.text, wanted.finish_reason)
+            assert [t.id for t in done.tokens] == [t.id for t in wanted.tokens]
+        assert model.metrics.accepted_tokens > 0
+        assert drained(model)
+
+
 def test_lookup_finds_what_followed_the_same_words() -> None:
     drafter, work = Lookup(), Work([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 99, ("logits",))
     assert drafter.draft([work], [3]) == [[5, 6, 9]]

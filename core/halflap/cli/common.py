@@ -98,6 +98,15 @@ sampling_options = together(
     click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="Any other request option; JSON or text."),
 )
 
+constraint_options = together(
+    click.option("--json-schema", metavar="FILE|TEXT", help="Answer with JSON that fits this schema."),
+    click.option("--grammar", metavar="FILE|TEXT", help="Answer with text that fits this grammar, GBNF or Lark."),
+    click.option(
+        "--grammar-file", type=click.Path(dir_okay=False, path_type=Path), help="The same, always from a file."
+    ),
+    click.option("--regex", help="Answer with text that this regular expression matches from end to end."),
+)
+
 change_options = together(
     click.option(
         "--override-kv", multiple=True, metavar="KEY=TYPE:VALUE", help="Read metadata otherwise; int, float, bool, str."
@@ -203,6 +212,43 @@ def request_options(options: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             chosen[name] = value
     return chosen
+
+
+def constraint(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the options that constrain the answer out of a command's arguments.
+
+    Raises:
+        InvalidRequestError: a file that cannot be read, or two grammars.
+    """
+    schema, grammar, path, regex = (options.pop(n) for n in ("json_schema", "grammar", "grammar_file", "regex"))
+    if grammar is not None and path is not None:
+        want = "one of them"
+        raise InvalidRequestError("grammar", got="--grammar and --grammar-file", want=want, field="grammar")
+    if path is not None:
+        grammar = _file(path, "--grammar-file")
+    elif grammar is not None:
+        grammar = _text_or_file(grammar, "--grammar")
+    if schema is not None:
+        schema = _text_or_file(schema, "--json-schema")
+    chosen = {"json_schema": schema, "grammar": grammar, "regex": regex}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _text_or_file(value: str, option: str) -> str:
+    """The text of a file of that name, if there is one; else the value itself."""
+    try:
+        found = Path(value).is_file()
+    except (OSError, ValueError):  # too long for a name
+        found = False
+    return _file(Path(value), option) if found else value
+
+
+def _file(path: Path, option: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeError) as cause:
+        got = f"{str(path)!r}: {cause}"
+        raise InvalidRequestError(option, got=got, want="a file of UTF-8 text", field=option) from cause
 
 
 def adapters(options: dict[str, Any]) -> dict[str, float]:

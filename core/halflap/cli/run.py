@@ -30,6 +30,7 @@ from halflap.stream import Stream
 @common.change_options
 @common.beside_options
 @common.sampling_options
+@common.constraint_options
 @common.as_json
 def command(
     prompt: str | None,
@@ -46,7 +47,7 @@ def command(
         prompt = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace")
         if not prompt:
             raise click.UsageError("prompt: got none, want it as an argument or on stdin")
-    request = common.request_options(options)
+    request = {**common.request_options(options), **common.constraint(options)}
     if thinking is not None:
         request["enable_thinking"] = thinking
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []

@@ -17,8 +17,6 @@ from halflap.text.chat.hermes import CallGrammar
 FLAT = {"json_schema": "schema", "regex": "pattern", "choice": "texts", "grammar": "grammar"}
 """Option -> what its constraint calls the value."""
 
-NOTHING: dict[str, Any] = {}
-
 
 def constraint(options: Mapping[str, Any], tools: CallGrammar | None, tokens: Tokens) -> Constraint | None:
     """What a request's answer is held to, compiled; None where it asks for nothing.
@@ -41,29 +39,29 @@ def constraint(options: Mapping[str, Any], tools: CallGrammar | None, tokens: To
     if not asked:
         return None
     field, value = asked[0], options[asked[0]]
-    if field == "constraint":
-        use = value if isinstance(value, Use) else Use(value)
-    else:
-        use = Use(notation(value) if field == "grammar" else field, **{FLAT[field]: value})
-    return _made(use, field, tokens)
+    if field != "constraint":
+        return _made(notation(value) if field == "grammar" else field, {FLAT[field]: value}, field, tokens)
+    if isinstance(value, Use):
+        return _made(value.name, value.options, field, tokens)
+    return _made(value, {}, field, tokens)
 
 
-def _made(use: Use, field: str, tokens: Tokens) -> Constraint:
-    factory = plugins.get("constraints", use.name)
+def _made(name: str, given: Mapping[str, Any], field: str, tokens: Tokens) -> Constraint:
+    factory = plugins.get("constraints", name)
     takes = list(inspect.signature(factory).parameters)[1:]
-    unknown = sorted(set(use.options) - set(takes))
+    unknown = sorted(set(given) - set(takes))
     if unknown:
         raise InvalidRequestError(
-            f"option of constraint {use.name!r}", got=repr(unknown[0]), want=f"one of {takes}", field=field
+            f"option of constraint {name!r}", got=repr(unknown[0]), want=f"one of {takes}", field=field
         )
     try:
-        made: Constraint = factory(tokens, **use.options)
+        made: Constraint = factory(tokens, **given)
     except HalflapError as error:
         if isinstance(error, ConstraintError) and field == "constraint":
             error.field = field
         raise
     except Exception as cause:
         raise ConstraintError(
-            f"constraint {use.name!r}", got=f"{type(cause).__name__}: {cause}", want="options it can use", field=field
+            f"constraint {name!r}", got=f"{type(cause).__name__}: {cause}", want="options it can use", field=field
         ) from cause
     return made

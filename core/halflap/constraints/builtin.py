@@ -51,7 +51,9 @@ def schema_text(schema: Mapping[str, Any] | bool, field: str) -> str:
     settings = schema.get("x-guidance", {})
     if not isinstance(settings, Mapping):
         raise refused(field, f"'x-guidance' of {settings!r:.80}", "a mapping")
-    schema = {**schema, "x-guidance": {"whitespace_pattern": SPACES, **settings}}
+    if "whitespace_flexible" not in settings:
+        settings = {"whitespace_pattern": SPACES, **settings}
+    schema = {**schema, "x-guidance": settings}
     try:
         text = json.dumps(schema, ensure_ascii=False, default=dict)
         text.encode()

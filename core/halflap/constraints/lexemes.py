@@ -206,7 +206,9 @@ class _Rewriter:
                 going.setdefault(symbols, set()).add(place)
                 if symbols & ended:
                     conflicts.add(automaton.owner[place])
-            for places in _apart(going):
+            atoms, steps = _apart(going)
+            work += steps
+            for places in atoms:
                 work += len(places)
                 if work > WORK:
                     raise gbnf.wrong("rules that are too much alike to tell apart in bounds", "simpler ones")
@@ -282,18 +284,21 @@ def _union(masks: Iterable[int]) -> int:
     return whole
 
 
-def _apart(going: dict[int, set[int]]) -> list[frozenset[int]]:
-    """Where each character leads, for disjoint sets of characters."""
+def _apart(going: dict[int, set[int]]) -> tuple[list[frozenset[int]], int]:
+    """Where each character leads, for disjoint sets of characters; and the steps this took."""
     atoms: list[tuple[int, frozenset[int]]] = []
+    seen = steps = 0
     for symbols, places in going.items():
-        split: list[tuple[int, frozenset[int]]] = []
-        for mask, known in atoms:
-            if mask & symbols:
-                split.append((mask & symbols, known | places))
-            if mask & ~symbols:
-                split.append((mask & ~symbols, known))
-            symbols &= ~mask
-        if symbols:
-            split.append((symbols, frozenset(places)))
-        atoms = split
-    return [places for _, places in atoms]
+        if symbols & seen:
+            steps += len(atoms)
+            split: list[tuple[int, frozenset[int]]] = []
+            for mask, known in atoms:
+                if mask & symbols:
+                    split.append((mask & symbols, known | places))
+                if mask & ~symbols:
+                    split.append((mask & ~symbols, known))
+            atoms = split
+        if symbols & ~seen:
+            atoms.append((symbols & ~seen, frozenset(places)))
+        seen |= symbols
+    return [places for _, places in atoms], steps

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from halflap.constraints.contract import Bits, Tokens
+from halflap.constraints.contract import Bits, Tokens, packed
 from halflap.errors import ConstraintError
 from halflap.text.chat.hermes import TagParser
+
+T = TypeVar("T")
 
 CHARACTERS = 100_000
 """Longest text of a schema, regular expression or grammar; with LIMITS this bounds compiling to 1 s and 200 MB."""
 
-LIMITS = {"max_lexer_states": 50_000, "max_grammar_size": 200_000, "verbose_errors": False}
+LIMITS = {
+    "max_lexer_states": 50_000,
+    "max_grammar_size": 200_000,
+    "step_max_items": 20_000,
+    "verbose_errors": False,
+}
+
+FORCED = 1000
+"""Characters of it that are tokenised at a time."""
+
+STACK = 256 << 20
+"""Bytes of address space for compiling: rules that use each other recurse, as far as CHARACTERS lets them."""
+_stack_size = threading.Lock()
 
 
 def library(field: str) -> Any:
@@ -55,8 +70,9 @@ class _Words:
         self.eos_token_id = min(tokens.ends, default=len(texts) - 1)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        text = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return self._tokenizer.encode(text, add_special=False)
+        """Tokens of text that a grammar leaves no choice about; of very long text the first will do."""
+        text = text if isinstance(text, str) else text[:FORCED].decode("utf-8", "replace")
+        return self._tokenizer.encode(text[:FORCED], add_special=False)
 
 
 def trie(tokens: Tokens) -> Any:
@@ -82,19 +98,22 @@ class Matching:
         self._field, self._thread, self._vocab = field, tokens.thread, tokens.vocab
         if len(grammar) > 2 * CHARACTERS:
             raise refused(field, f"{len(grammar):,} characters", f"at most {2 * CHARACTERS:,} when written out")
-        limits = engine.LLParserLimits(**LIMITS)
-        self._matcher = engine.LLMatcher(tokens.trie, grammar, log_level=0, limits=limits)
+        trie, limits = tokens.trie, engine.LLParserLimits(**LIMITS)
+        self._matcher = _deep(lambda: engine.LLMatcher(trie, grammar, log_level=0, limits=limits))
         self._check()
-        self._bits = np.zeros((tokens.trie.vocab_size + 31) // 32, np.int32)
+        self._bits = np.zeros((trie.vocab_size + 31) // 32, np.int32)
+        words = np.full(32 * len(self._bits), True)
+        words[list(tokens.ends) or [tokens.vocab]] = False
+        self._words = packed(words).view(np.int32)  # as a mask: all but what ends an answer
         self._making: Future[None] | None = None
-        self._made = False
+        self._made = self._over = False
         self._make()
         self._check()
 
     @property
     def complete(self) -> bool:
         self._wait()
-        return bool(self._matcher.is_stopped())
+        return bool(self._matcher.is_stopped()) or (self._made and self._over)
 
     def mask(self) -> Bits:
         self._wait()
@@ -119,6 +138,7 @@ class Matching:
 
     def _make(self) -> None:
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        self._over = self._matcher.is_accepting() and not (self._bits & self._words).any()
         self._made = True
 
     def _wait(self) -> None:
@@ -130,6 +150,27 @@ class Matching:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise refused(self._field, _first_lines(self._matcher.get_error()), "one that fits some text, in bounds")
+
+
+def _deep(do: Callable[[], T]) -> T:
+    """Does something on a thread with room for deep recursion."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(do())
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=run, name="halflap-grammar", daemon=True)
+    with _stack_size:
+        before = threading.stack_size(STACK)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    return done.result()
 
 
 def refused(field: str, got: str, want: str, fix: str | None = None) -> ConstraintError:

@@ -60,6 +60,7 @@ class SamplerChain:
         self.rng = np.random.Generator(self._bits)
         self.steps: list[Any] = [samplers.LogitBias(options.get("logit_bias") or {})]
         self._names: list[str] = ["logit_bias"]
+        self._bounds: F32 | None = None
         for wish in names:
             self.steps.append(_make(wish, options))
             self._names.append(wish.name if isinstance(wish, Use) else wish)
@@ -94,7 +95,9 @@ class SamplerChain:
         for step in editing:
             step.edit(row)
         if mask is not None:
-            candidates.restrict(row, mask)
+            if self._bounds is None:
+                self._bounds = np.empty(((len(row) + 7) // 8, 8), np.float32)
+            candidates.restrict(row, mask, self._bounds)
         highest = row.max()
         if mask is not None and highest == -np.inf:
             raise ConstraintError(

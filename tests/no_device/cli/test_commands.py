@@ -87,6 +87,26 @@ def test_other_options_reach_the_request(file: Path) -> None:
     assert done.json["finish_reason"] == "length"
 
 
+def test_an_answer_can_be_held_to_a_schema_a_grammar_or_an_expression(tmp_path: Path) -> None:
+    schema, grammar = tmp_path / "schema.json", tmp_path / "list.gbnf"
+    schema.write_text('{"enum": ["fox", "hen"]}')
+    grammar.write_text('root ::= "one" | "two"')
+    for arguments, answers in (
+        (("--json-schema", str(schema)), {'"fox"', '"hen"'}),
+        (("--json-schema", '{"const": 7}'), {"7"}),
+        (("--grammar", str(grammar)), {"one", "two"}),
+        (("--grammar", 'start: "three"'), {"three"}),
+        (("--grammar-file", str(grammar)), {"one", "two"}),
+        (("--regex", "[ab]"), {"a", "b"}),
+    ):
+        done = halflap("run", "hello", *ON, *arguments)
+        assert done.out.strip() in answers, (arguments, done.err)
+    missing = halflap("run", "hello", *ON, "--grammar-file", str(tmp_path / "none"))
+    assert (missing.code, "--grammar-file" in missing.err) == (2, True)
+    both = halflap("run", "hello", *ON, "--grammar", "x", "--grammar-file", str(grammar))
+    assert (both.code, "one of them" in both.err) == (2, True)
+
+
 def test_a_reader_that_leaves_early_is_no_error(file: Path) -> None:
     shell = f"{' '.join(map(quoted, (*COMMAND, 'inspect', str(file), '--tensors', '--graph')))} | head -n 1"
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -15,6 +16,7 @@ import halflap
 from halflap.constraints.builtin import json_schema
 from halflap.constraints.contract import Tokens
 
+Drawn = Callable[..., tuple[str, str]]
 NAMES = st.sampled_from(["a", "b", "name", "näme", "with space", 'quo"te', "$x"])
 PATTERNS = ["^[a-z]{2,5}$", "^(yes|no)+$", "^[A-Z][0-9]{1,3}-?x$", "^\\d{4}-\\d{2}$", '^[^aeiou"]{1,6}$']
 CONSTANTS = st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.text(max_size=5), st.lists(st.integers(0, 9)))

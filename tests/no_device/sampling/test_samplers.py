@@ -229,7 +229,7 @@ def test_a_mask_leaves_only_what_a_constraint_allows() -> None:
     assert {chain.choose(np.zeros(50, np.float32), bits) for _ in range(50)} == {3, 4}
     with pytest.raises(ConstraintError, match="no token"):
         chain.choose(np.full(50, -np.inf, np.float32), bits)
-    with pytest.raises(ValueError, match="a bit for each"):
+    with pytest.raises(ConstraintError, match="a bit for each"):
         chain.choose(np.zeros(50, np.float32), bits[:6])
 
 
