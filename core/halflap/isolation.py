@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,13 @@ class Child:
         self._answers: dict[int, _Answer] = {}
         self._calls: dict[int, tuple[Future[Any], tuple[Any, ...]]] = {}
         self._lost: HalflapError | None = None
+        # A stream that is collected cancels in the middle of whatever its thread was doing, so messages are queued.
+        self._outbox: SimpleQueue[tuple[int, tuple[Any, ...]] | None] = SimpleQueue()
         self._closing, self._lives = False, LIVES
         self.restarts = 0
         self.info, self.plan = self._start()
-        threading.Thread(target=self._read, name="halflap-isolation", daemon=True).start()
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"halflap-isolation{work.__name__}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -114,6 +118,7 @@ class Child:
                 return
             self._closing = True
             self._fail(closed())
+            self._outbox.put(None)
             self._connection.close()
         try:
             self._process.wait(PATIENCE)
@@ -153,8 +158,14 @@ class Child:
                 return rest[0], rest[1]
 
     def _send(self, *message: Any) -> None:
-        with suppress(OSError, ValueError):  # it has died: the reader finds that out, and sends again what must be
-            self._connection.send(message)
+        self._outbox.put((self.restarts, message))
+
+    def _write(self) -> None:
+        while (queued := self._outbox.get()) is not None:
+            life, message = queued
+            with self._lock, suppress(OSError, ValueError):  # it has died: the reader finds that out
+                if life == self.restarts:  # else the child that it was meant for is gone
+                    self._connection.send(message)
 
     def _read(self) -> None:
         while True:
