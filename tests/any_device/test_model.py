@@ -23,6 +23,7 @@ from halflap.errors import (
     SamplerError,
 )
 from halflap.events import Finish, Prefill, Text
+from halflap.text.chat.hermes import PlainParser
 from tests.any_device.conftest import drained
 
 
@@ -220,6 +221,28 @@ def test_a_sampler_that_raises_fails_its_request_only(model: halflap.Model) -> N
         assert good.result().usage.completion_tokens == 20
     finally:
         halflap.plugins.unregister("exploding")
+
+
+def test_a_parser_that_raises_at_the_end_fails_its_request_only(
+    model: halflap.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boom(self: object) -> list[object]:
+        raise ZeroDivisionError("boom")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainParser, "finish", boom)
+        for options in ({"max_tokens": 3}, {"max_tokens": 0}, {"stop": "a", "max_tokens": 99}):
+            with pytest.raises(ZeroDivisionError, match="boom"):
+                model.stream([5, 6], ignore_eos=True, **options).result(30)  # type: ignore[arg-type]
+        stream = model.stream([5, 6], max_tokens=250, ignore_eos=True)
+        next(iter(stream))
+        stream.cancel()
+        with pytest.raises(ZeroDivisionError, match="boom"):
+            stream.result(30)
+        with pytest.raises(RequestTimeoutError):
+            model.stream([5, 6], timeout=0.0, ignore_eos=True).result(30)
+    assert model.generate([5, 6], max_tokens=2, ignore_eos=True).usage.completion_tokens == 2
+    assert drained(model)
 
 
 def test_closing_ends_open_streams_and_may_be_repeated(model: halflap.Model) -> None:

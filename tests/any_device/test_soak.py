@@ -18,6 +18,7 @@ from halflap import Use
 from halflap.engine.speculation import StepCosts
 from halflap.engine.work import Work
 from halflap.errors import (
+    ConstraintError,
     ContextOverflowError,
     InvalidRequestError,
     NotRegisteredError,
@@ -48,6 +49,13 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"logit_bias": {10**6: 1.0}},
     {"overflow": "drop_newest"},
     {"adapters": {"absent": 1.0}},
+    {"regex": "a("},
+)
+FORMS: tuple[dict[str, Any], ...] = (
+    {"regex": "[a-z]{2,9}( [0-9]+)*"},
+    {"choice": ["red", "red and blue", "blue"]},
+    {"grammar": 'root ::= "(" root* ")"'},
+    {"json_schema": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "yes"]}}}},
 )
 
 
@@ -151,6 +159,8 @@ def wishes(seed: int, caller: int, count: int) -> Iterator[Wish]:
         ):
             if rng.random() < 0.2:
                 options[name] = value
+        if rng.random() < 0.15:
+            options |= rng.choice(FORMS)
         manner: dict[str, Any] = {}
         if rng.random() < 0.2:
             manner["cache"] = False
@@ -182,7 +192,7 @@ def begin(model: halflap.Model, wish: Wish) -> Callable[[], Any]:
         streams = model.streams(wish.prompt, wish.count, **options)
         return lambda: [tokens_of(stream.result(PATIENCE)) for stream in streams]
     if wish.how == "wrong":
-        with pytest.raises((InvalidRequestError, NotRegisteredError)):
+        with pytest.raises((InvalidRequestError, NotRegisteredError, ConstraintError)):
             model.stream(wish.prompt, **{**options, **WRONG[wish.options["seed"] % len(WRONG)]})
         return list
     if wish.how == "long":

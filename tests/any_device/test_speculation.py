@@ -11,6 +11,7 @@ import pytest
 
 import halflap
 from halflap import plugins
+from halflap.constraints.matching import Matching
 from halflap.engine.lookup import Lookup
 from halflap.engine.speculation import StepCosts
 from halflap.engine.work import Work
@@ -167,6 +168,23 @@ def test_a_drafter_that_fails_costs_no_answer(shared: Path, device_name: str) ->
             assert model.generate([5, 6], max_tokens=9, ignore_eos=True).usage.completion_tokens == 9
     finally:
         plugins.unregister("broken")
+
+
+def test_a_constraint_that_fails_on_a_draft_leaves_the_drafter_to_others(
+    shared: Path, device_name: str, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, draft: Sequence[int]) -> Sequence[int]:
+        raise ZeroDivisionError("rules")
+
+    monkeypatch.setattr(StepCosts, "of", lambda self, tokens: 1.0)
+    monkeypatch.setattr(Matching, "drafted", broken)
+    path = shared / "oracle" / "families" / "qwen3-base.gguf"
+    with halflap.load(path, devices=[device_name], ctx=256, draft="scripted") as model:
+        scripted.truth[(5, 6)] = scripted.truth[(5, 7)] = [9] * 60
+        assert model.generate([5, 6], regex="[a-z]{40}", max_tokens=20).usage.completion_tokens
+        done = model.generate([5, 7], temperature=0, **LONG)
+        assert done.timings.draft_n
+        assert model.metrics.drafted_tokens == done.timings.draft_n
 
 
 @pytest.mark.slow

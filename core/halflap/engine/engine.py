@@ -247,7 +247,11 @@ class Engine:
         now = time.monotonic()
         for work in self._scheduler.everyone():
             if work.cancelled:
-                work.end("cancelled")
+                try:
+                    work.end("cancelled")
+                except Exception as error:
+                    log.exception("request_failed")
+                    work.fail(error)
             elif work.late(now):
                 work.fail(work.timed_out())
         for work in [w for w in self._scheduler.waiting if w.finished]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from halflap.constraints.contract import Constraint
@@ -124,8 +125,12 @@ class Generation(Work):
 
     def propose(self, draft: Sequence[int]) -> None:
         """A guess at the tokens that come next, for the next step to check."""
-        rules = self._constraint
-        self.draft = list(draft if rules is None else _asked(lambda: rules.drafted(draft)))
+        if self._constraint is not None:
+            try:
+                draft = self._constraint.drafted(draft)
+            except Exception:  # its request alone fails, when it is asked what may stand next; the drafter did no wrong
+                draft = ()
+        self.draft = list(draft)
 
     def wanted(self, start: int, stop: int) -> range:
         """Only the newest token's row, once all before it are computed."""
@@ -209,8 +214,9 @@ class Generation(Work):
     def end(self, reason: FinishReason, stop: str | None = None) -> None:
         if self.finished:
             return
+        words = self._words.finish()  # a plugin's parser may raise here, which fails a request that is not yet over
         self.finished = True
-        self._emit(self._words.finish())
+        self._emit(words)
         if reason == "stop" and self._words.called:
             reason = "tool_calls"
         now = time.monotonic()
@@ -230,7 +236,8 @@ class Generation(Work):
         if not self.finished:
             self.finished = True
             self._ended("error")
-            self._emit(self._words.finish())  # what is held back belongs to the error's `partial`
+            with suppress(Exception):
+                self._emit(self._words.finish())  # what is held back belongs to the error's `partial`
             self._emit(error)
 
     def _ended(self, reason: str) -> None:
