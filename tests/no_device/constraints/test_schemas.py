@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.no_device.constraints.conftest import Drawn
 
 import halflap
 from halflap.constraints.builtin import json_schema
