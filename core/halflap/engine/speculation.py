@@ -23,6 +23,12 @@ PROBE = 64
 """Steps with drafts until one without shows what that costs now; and steps without until one with PROBED tokens."""
 PROBED = 2
 HOPED = 0.05
+FIRST = 7
+"""Tokens of a sequence's first draft at most."""
+FADE = 0.95
+"""What is left of a checked guess's weight after each later one."""
+PRIOR, CHANCE = 2, 0.4
+"""A new sequence is taken for one with so many guesses checked, and at least this share of them right."""
 
 
 class Drafter(Protocol):
@@ -68,6 +74,29 @@ class StepCosts:
         return min(hoped, low + (high - low) * (tokens - below) / (above - below))
 
 
+class _Record:
+    """How one sequence's guesses fared, the newest counting most.
+
+    Attributes:
+        longest: tokens of its next draft at most; twice as many once a whole draft was right.
+    """
+
+    def __init__(self) -> None:
+        self._tried = self._right = 0.0
+        self.longest = FIRST
+
+    def add(self, drafted: int, accepted: int) -> None:
+        tried = min(accepted + 1, drafted)  # what follows the first wrong token was not looked at
+        fade = FADE**tried
+        self._tried, self._right = fade * self._tried + tried, fade * self._right + accepted
+        if accepted == drafted == self.longest:
+            self.longest = min(2 * self.longest, LONGEST)
+
+    def right(self, usual: float) -> float:
+        """The share that is right, beginning with what is usual."""
+        return min(0.98, (self._right + PRIOR * max(usual, CHANCE)) / (self._tried + PRIOR))
+
+
 class Speculator:
     """Chooses the length of every draft, so that the expected tokens per second are the most."""
 
@@ -75,7 +104,7 @@ class Speculator:
         self._drafter = drafter
         self._costs = StepCosts()
         self._per_token = 0.0
-        self._right: WeakKeyDictionary[Work, float] = WeakKeyDictionary()
+        self._records: WeakKeyDictionary[Work, _Record] = WeakKeyDictionary()
         self._usual = 0.7
         self._drafting, self._since = False, 0
 
@@ -100,12 +129,9 @@ class Speculator:
 
     def checked(self, work: Work, drafted: int, accepted: int) -> None:
         """Of a draft so many tokens were right."""
-        if drafted:
-            tried = min(accepted + 1, drafted)
-            before = self._right.get(work, self._usual)
-            now = before + (1 - 0.9**tried) * (accepted / tried - before)
-            self._right[work] = now
-            self._usual += 0.02 * (now - self._usual)
+        record = self._records.setdefault(work, _Record())
+        record.add(drafted, accepted)
+        self._usual += 0.05 * (record.right(self._usual) - self._usual)
 
     def close(self) -> None:
         self._drafter.close()
@@ -116,7 +142,9 @@ class Speculator:
         if self._since >= PROBE or not self._costs.known(len(works)):  # the other way, to see what it is worth now
             probed = 0 if self._drafting or not self._costs.known(len(works)) else PROBED
             return [min(probed, most) if place == 0 else 0 for place, most in enumerate(room)]
-        right = [min(self._right.get(work, self._usual), 0.98) for work in works]
+        records = [self._records.setdefault(work, _Record()) for work in works]
+        right = [record.right(self._usual) for record in records]
+        room = [min(most, record.longest) for most, record in zip(room, records, strict=True)]
         queue = [(-p, place) for place, p in enumerate(right) if room[place]]
         heapq.heapify(queue)
         gain, taken = float(len(works)), 0
