@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from halflap import plugins
-from halflap.constraints import calls
-from halflap.constraints.builtin import notation
 from halflap.constraints.contract import Constraint, Tokens
 from halflap.errors import ConstraintError, HalflapError, InvalidRequestError
 from halflap.sampling.chain import Use
@@ -35,11 +33,15 @@ def constraint(options: Mapping[str, Any], tools: CallGrammar | None, tokens: To
     if len(asked) > 1:
         raise InvalidRequestError("constraints", got=" and ".join(asked), want="at most one of them", field=asked[1])
     if tools is not None:
+        from halflap.constraints import calls  # with the first that is asked for: most processes never do
+
         return calls.held(tokens, tools)
     if not asked:
         return None
     field, value = asked[0], options[asked[0]]
     if field != "constraint":
+        from halflap.constraints.builtin import notation
+
         return _made(notation(value) if field == "grammar" else field, {FLAT[field]: value}, field, tokens)
     if isinstance(value, Use):
         return _made(value.name, value.options, field, tokens)
