@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve, field, frozen
 
 from halflap.errors import HalflapError
 from halflap.events import Event, Finish, FinishReason, Reasoning, Text, Timings, Token, ToolCall, Usage
+
+if TYPE_CHECKING:  # loaded by hosts that use it: not everybody does
+    import asyncio
 
 
 @frozen
@@ -98,6 +100,8 @@ class Channel:
                 raise TimeoutError("stream: got no end in time, want one")
 
     async def get_async(self) -> Event | None:
+        import asyncio
+
         while True:
             with self._changed:
                 if self._queue or self._ended:
@@ -145,6 +149,8 @@ class Stream:
             yield event
 
     async def __aiter__(self) -> AsyncIterator[Event]:
+        import asyncio
+
         try:
             while (event := await self._take_async()) is not None:
                 yield event

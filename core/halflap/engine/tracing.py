@@ -6,6 +6,7 @@ Names follow the semantic conventions for generative AI: https://opentelemetry.i
 from __future__ import annotations
 
 import time
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,11 +16,9 @@ class Trace:
 
     def __init__(self, model: str) -> None:
         self._span: Any = None
-        if find_spec("opentelemetry") is not None and find_spec("opentelemetry.trace") is not None:
-            from opentelemetry import trace  # type: ignore[import-not-found,unused-ignore]
-
+        if (trace := _api()) is not None:
             attributes = {
-                "gen_ai.system": "halflap",
+                "gen_ai.provider.name": "halflap",
                 "gen_ai.operation.name": "generate",
                 "gen_ai.request.model": model,
             }
@@ -36,3 +35,13 @@ class Trace:
             for name, value in counts.items():
                 self._span.set_attribute(f"gen_ai.usage.{name}", value)
             self._span.end()
+
+
+@cache
+def _api() -> Any:
+    """The module `opentelemetry.trace`, or None."""
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
+        return None
+    from opentelemetry import trace  # type: ignore[import-not-found,unused-ignore]
+
+    return trace
