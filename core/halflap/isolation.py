@@ -113,13 +113,18 @@ class Child:
 
     def close(self) -> None:
         """End the process. Idempotent."""
-        with self._lock:
-            if self._closing:
-                return
-            self._closing = True
+        before, self._closing = self._closing, True  # seen by whoever is starting it again
+        if before:
+            return
+        if not self._lock.acquire(timeout=PATIENCE):  # a message that it does not take
+            self._process.kill()
+            self._lock.acquire()
+        try:
             self._fail(closed())
             self._outbox.put(None)
             self._connection.close()
+        finally:
+            self._lock.release()
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

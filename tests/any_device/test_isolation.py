@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 import halflap
+from halflap.engine.request import Request
 from halflap.errors import DeviceLostError, InvalidRequestError, ModelClosedError, ModelNotFoundError, PlanError
 from halflap.events import Finish, Prefill, Text
 from halflap.isolation import IsolatedModel
+from halflap.stream import Channel, Stream
 
 LONG: dict[str, Any] = {"max_tokens": 120, "ignore_eos": True}
 
@@ -158,3 +160,27 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("stop", [None, "words"])
+def test_an_answer_whose_last_token_was_out_ends_there_when_taken_up(path: Path, stop: str | None) -> None:
+    options: dict[str, Any] = {"max_tokens": 12, "temperature": 0, "ignore_eos": True}
+    with halflap.load(path, devices=["cpu"], ctx=64) as model:
+        whole = model.generate([5, 6], **options)
+        said = [t.id for t in whole.tokens]
+        if stop:
+            options |= {"max_tokens": 40, "stop": whole.text[3:6]}
+        channel = Channel()
+        model.begin(Request(prompt=[5, 6], options=options), channel.put, said)
+        done = Stream(channel, lambda: None).result(60)
+        assert done.finish_reason == ("stop" if stop else "length")
+        assert done.usage.completion_tokens == 12
+
+
+def test_an_answer_that_outgrew_the_context_is_taken_up_where_it_was(path: Path) -> None:
+    options: dict[str, Any] = {"max_tokens": 90, "temperature": 0, "ignore_eos": True, "overflow": "drop_oldest"}
+    with halflap.load(path, devices=["cpu"], ctx=64) as model:
+        whole = [t.id for t in model.generate([5, 6], **options).tokens]
+        channel = Channel()
+        model.begin(Request(prompt=[5, 6], options=options), channel.put, whole[:75])
+        assert [t.id for t in Stream(channel, lambda: None).result(60).tokens if t.id >= 0][-15:] == whole[75:]

@@ -80,13 +80,16 @@ class _Mirror(Scoring):
 
     def __init__(self, ids: Sequence[int]) -> None:
         super().__init__(ids, ("logits",), (), lambda found: None)
+        self._real = 0  # ids up to here are no guesses
 
     def follow(self, ids: Sequence[int]) -> None:
         """Take the real tokens; what was computed of others is computed again."""
-        same = min(self.computed, len(ids) - 1)
-        while self.ids[:same] != list(ids[:same]):
-            same -= 1
-        self.ids, self.computed = list(ids), same
+        most = min(self.computed, len(ids) - 1)
+        same = min(self._real, most)
+        while same < most and self.ids[same] == ids[same]:
+            same += 1
+        self.ids[same:] = ids[same:]
+        self.computed, self._real = same, len(ids)
 
     def release(self, blocks: BlockManager) -> None:
         if self.blocks is not None:

@@ -40,7 +40,6 @@ class Generation(Work):
         limit: tokens the sequence may grow to.
         ends: tokens that end the answer; empty with ignore_eos.
         emit: called on the engine thread with events in order, or with the error that ends them.
-        speculate: other parts may propose drafts for it.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
         model: its name, for traces.
         said: tokens of this very answer that an engine before this one chose and gave out.
@@ -49,6 +48,8 @@ class Generation(Work):
     Attributes:
         chosen: the answer's tokens so far.
     """
+
+    speculate = True
 
     def __init__(
         self,
@@ -65,14 +66,12 @@ class Generation(Work):
         images: Images = NO_IMAGES,
         *,
         constraint: Constraint | None = None,
-        speculate: bool = True,
         overflow: Overflow | None = None,
         model: str = "",
         said: Sequence[int] = (),
         **sharing: object,
     ) -> None:
         super().__init__(ids, limit, ("logits",), images, **sharing)  # type: ignore[arg-type]
-        self.speculate = speculate
         self.generated = self.drafted = self.accepted = 0
         self._asked = len(ids) + len(self.source)
         self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
@@ -93,7 +92,9 @@ class Generation(Work):
                 constraint.accept(token)
             self.ids.append(token)
             words.push(self._described(token, None))
-        self.generated = len(said)
+            if overflow is not None and len(self.ids) >= limit:
+                self._overflowed()
+        self.generated, self.moved = len(said), False
 
     @property
     def latest_start(self) -> int:
@@ -148,8 +149,7 @@ class Generation(Work):
             self.first = self._latest = time.monotonic()
             self.recorder.observe("first_token", self.first - self.submitted)
             self._trace.event("first_token")
-        if self._max_tokens == 0:
-            self.end("length")
+        if self._over():  # before its first token: none was wanted, or an engine before this one chose the last
             return
         draft, self.draft = self.draft[: len(rows["logits"]) - 1], []
         self.drafted += len(draft)
@@ -186,15 +186,21 @@ class Generation(Work):
             self.recorder.observe("between_tokens", now - self._latest)
             self._latest = now
         self._emit(self._words.push(self._described(token, scores)))
-        if self._words.stopped is not None:
-            self.end("stop", self._words.stopped)
+        if self._over():
+            pass
         elif complete:
             self.end("stop")
-        elif self.generated == self._max_tokens:
-            self.end("length")
         elif len(self.ids) >= self.limit:
             self._overflowed()
         return token
+
+    def _over(self) -> bool:
+        """Ends the answer where its words or their number say so."""
+        if self._words.stopped is not None:
+            self.end("stop", self._words.stopped)
+        elif self.generated == self._max_tokens:
+            self.end("length")
+        return self.finished
 
     def _overflowed(self) -> None:
         if self._overflow is None:

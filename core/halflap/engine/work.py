@@ -46,6 +46,8 @@ class Work:
         recorder: where its times are counted; the engine's own once it was submitted.
     """
 
+    speculate = False
+
     def __init__(
         self,
         ids: Sequence[int],
@@ -71,7 +73,6 @@ class Work:
         self.blocks: SequenceBlocks | None = None
         self.admitted = self.finished = self.cancelled = self.moved = False
         self.draft: list[int] = []
-        self.speculate = False
         self.recorder = Recorder()
         self._marks: tuple[int, ...] = tuple(marks)
         self._keys: list[bytes] = []

@@ -225,8 +225,6 @@ def test_calls_fit_the_tools(model: halflap.Model, choice: str, thinking: bool, 
         max_tokens=150,
         temperature=2,
     )
-    if done.finish_reason == "length":
-        pytest.skip("cut before the call was whole")
     assert done.finish_reason == "tool_calls"
     assert not done.text.strip()
     for call in done.tool_calls:
