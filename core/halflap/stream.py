@@ -27,7 +27,12 @@ class Call:
 
 @frozen
 class Completion:
-    """A finished (or cancelled) answer."""
+    """A finished (or cancelled) answer.
+
+    Attributes:
+        stop: the stop string or the text of the end token that ended it.
+        reasoning_tokens: how many of its tokens were thinking.
+    """
 
     text: str
     reasoning: str
@@ -36,6 +41,8 @@ class Completion:
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
+    stop: str | None = None
+    reasoning_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -56,7 +63,8 @@ class Channel:
         self._error: BaseException | None = None
         self._ended = False
         self._eager = 0  # consumers that wait for the next event, not only for the end
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []  # for the next event
+        self._enders: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []  # for the end only
 
     def put(self, events: Sequence[Event] | BaseException) -> None:
         with self._changed:
@@ -68,7 +76,10 @@ class Channel:
                     self._ended |= isinstance(event, Finish)
             if self._eager or self._ended:
                 self._changed.notify_all()
-            waiters, self._waiters = self._waiters, []
+            waiters = [*self._waiters, *(self._enders if self._ended else ())]
+            self._waiters.clear()
+            if self._ended:
+                self._enders.clear()
         for loop, future in waiters:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_wake, future)
@@ -100,16 +111,29 @@ class Channel:
                 raise TimeoutError("stream: got no end in time, want one")
 
     async def get_async(self) -> Event | None:
+        while (waiting := self._wait(lambda: bool(self._queue) or self._ended, self._waiters)) is not None:
+            await waiting
+        with self._changed:
+            return self._next()
+
+    async def wait_end_async(self) -> None:
+        """As `wait_end`: the event loop is woken once, not at every token."""
+        while (waiting := self._wait(lambda: self._ended, self._enders)) is not None:
+            await waiting
+
+    def _wait(
+        self, ready: Callable[[], bool], waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]]
+    ) -> asyncio.Future[None] | None:
+        """What to await before looking again; None: it is ready."""
         import asyncio
 
-        while True:
-            with self._changed:
-                if self._queue or self._ended:
-                    return self._next()
-                loop = asyncio.get_running_loop()
-                future = loop.create_future()
-                self._waiters.append((loop, future))
-            await future
+        with self._changed:
+            if ready():
+                return None
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+            waiters.append((loop, future))
+            return future
 
     def _append(self, event: Event) -> None:
         last = self._queue[-1] if self._queue else None
@@ -142,7 +166,7 @@ class Stream:
         self._calls: dict[int, list[str]] = {}
         self._tokens: list[Token] = []
         self._finish: Finish | None = None
-        self._over = False
+        self._over, self._thought = False, 0
 
     def __iter__(self) -> Iterator[Event]:
         while (event := self._take(self._channel.get)) is not None:
@@ -182,7 +206,14 @@ class Stream:
         return self._result_async().__await__()
 
     async def _result_async(self) -> Completion:
-        async for _ in self:
+        import asyncio
+
+        try:
+            await self._channel.wait_end_async()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        for _ in self:
             pass
         return self._completion()
 
@@ -232,6 +263,7 @@ class Stream:
             self._tokens += event.tokens
         elif isinstance(event, Reasoning):
             self._reasonings.append(event.text)
+            self._thought += len(event.tokens)
             self._tokens += event.tokens
         elif isinstance(event, ToolCall):
             call = self._calls.setdefault(event.index, [event.id or "", event.name or "", ""])
@@ -252,4 +284,6 @@ class Stream:
             finish_reason=finish.reason,
             usage=finish.usage,
             timings=finish.timings,
+            stop=finish.stop,
+            reasoning_tokens=self._thought,
         )

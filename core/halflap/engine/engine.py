@@ -164,8 +164,11 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated,
             cached_tokens=self._scheduler.cached_tokens,
+            drafts=self._recorder.drafts,
             drafted_tokens=self._recorder.drafted,
             accepted_tokens=self._recorder.accepted,
+            accepted_at=tuple(self._recorder.accepted_at),
+            longest=self._recorder.longest,
             preemptions=self._scheduler.preemptions,
             missing=dict(self._scheduler.missing),
             finished=dict(self._recorder.finished),
@@ -324,8 +327,7 @@ class Engine:
                 work.fail(error)
             if chunk.draft:
                 accepted = max(work.computed - chunk.stop, 0)
-                self._recorder.drafted += len(chunk.draft)
-                self._recorder.accepted += accepted
+                self._recorder.checked(len(chunk.draft), accepted)
                 if self._speculator is not None:
                     self._speculator.checked(work, len(chunk.draft), accepted)
             self._generated += max(len(work.ids) - before, 0)

@@ -248,7 +248,7 @@ class Generation(Work):
 
     def _ended(self, reason: str) -> None:
         seconds = time.monotonic() - self.submitted
-        self.recorder.ended(reason, seconds)
+        self.recorder.ended(reason, seconds, len(self.ids))
         self._trace.end(reason, input_tokens=self._asked, output_tokens=self.generated)
         log.debug(
             "request_ended",

@@ -46,7 +46,10 @@ class Metrics:
     Attributes:
         generated_tokens: of answers; prompt_tokens were computed to read prompts.
         cached_tokens: tokens that were not computed because an earlier sequence had.
+        drafts: how often guesses were checked.
         drafted_tokens: guesses that were checked; accepted_tokens of them were right.
+        accepted_at: right guesses by their place in the draft.
+        longest: tokens of the longest sequence that has ended.
         preemptions: how often a sequence had to make room for others and begin again.
         missing: state group -> tokens computed again because it had given up what stood behind them.
         finished: reason -> requests that ended so; "error" for those that failed.
@@ -63,8 +66,11 @@ class Metrics:
     prompt_tokens: int
     generated_tokens: int
     cached_tokens: int
+    drafts: int
     drafted_tokens: int
     accepted_tokens: int
+    accepted_at: tuple[int, ...]
+    longest: int
     preemptions: int
     missing: Mapping[str, int]
     finished: Mapping[str, int]
@@ -90,7 +96,8 @@ class Recorder:
         self._counts = {name: [0] * (len(BOUNDS) + 1) for name in ("queue", "first_token", "between_tokens", "whole")}
         self._totals = dict.fromkeys(self._counts, 0.0)
         self.finished: dict[str, int] = {}
-        self.drafted = self.accepted = 0
+        self.drafts = self.drafted = self.accepted = self.longest = 0
+        self.accepted_at: list[int] = []
 
     def observe(self, name: str, seconds: float) -> None:
         self._counts[name][bisect_left(BOUNDS, seconds)] += 1
@@ -99,6 +106,17 @@ class Recorder:
     def histograms(self) -> dict[str, Histogram]:
         return {name: Histogram(tuple(counts), self._totals[name]) for name, counts in self._counts.items()}
 
-    def ended(self, reason: str, seconds: float) -> None:
+    def checked(self, drafted: int, accepted: int) -> None:
+        """A draft was checked; its first `accepted` tokens were right."""
+        self.drafts += 1
+        self.drafted += drafted
+        self.accepted += accepted
+        self.accepted_at += [0] * (accepted - len(self.accepted_at))
+        for place in range(accepted):
+            self.accepted_at[place] += 1
+
+    def ended(self, reason: str, seconds: float, tokens: int) -> None:
+        """A sequence of `tokens` ended."""
+        self.longest = max(self.longest, tokens)
         self.finished[reason] = self.finished.get(reason, 0) + 1
         self.observe("whole", seconds)
