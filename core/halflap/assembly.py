@@ -23,6 +23,7 @@ from halflap.events import Progress
 from halflap.images import Eyes
 from halflap.model import Model
 from halflap.placement import Plan, Wishes
+from halflap.text.chat import named_templates
 from halflap.text.tokenizer import Tokenizer
 
 STAGES = ("file", "tokenizer", "plan", "weights", "ready")
@@ -53,6 +54,7 @@ def load(
     isolation: Literal["thread", "process"] = "thread",
     restart: bool = False,
     mmap: bool = True,
+    chat_template: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Load a model.
@@ -80,6 +82,7 @@ def load(
         isolation: "process" has the devices in a process of their own, whose death the host survives.
         restart: start that process again when it dies, and have every request go on from its tokens.
         mmap: read weights in place. False copies the file into memory, which survives the file being cut.
+        chat_template: Jinja text, or the name of a built-in template ("chatml", "llama3", …), instead of the file's.
         progress: called before each stage of loading and once at the end, on this thread.
 
     Raises:
@@ -88,6 +91,7 @@ def load(
     """
     if isolation == "process":
         return _isolated(model, {**locals()})
+    named_templates.check(chat_template)
     types = (kv_type, kv_type) if isinstance(kv_type, str) else tuple(kv_type)
     wishes = Wishes(
         devices=tuple(devices or ()),
@@ -156,7 +160,7 @@ def load(
     report("ready")
     info, folder = loading.model_info(file, architecture, changes), Path(media_path) if media_path is not None else None
     identity = cache(lambda: loading.identity(file, graph, ready))
-    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder, bank)
+    return Model(info, tokenizer, plan, engine, lambda: _release(owned), identity, eyes, folder, bank, chat_template)
 
 
 def _isolated(model: str | os.PathLike[str], options: dict[str, Any]) -> Model:

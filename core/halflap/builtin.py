@@ -6,6 +6,8 @@ from functools import partial
 
 from halflap.graph import compression, encoder, latent, ops, recurrent, streams
 from halflap.hookspecs import Register, hookimpl
+from halflap.text.chat.dialects import DIALECTS
+from halflap.text.chat.families import Family
 from halflap.text.pretokenizers import PRETOKENIZERS
 from halflap.weights.catalogue import WEIGHT_TYPES
 
@@ -171,8 +173,15 @@ def register_drafters(register: Register) -> None:
 
 @hookimpl
 def register_chat_formats(register: Register) -> None:
-    register("plain", "halflap.text.chat.hermes:Plain")
-    register("hermes", "halflap.text.chat.hermes:Hermes", detect=("<tool_call>", "<think>"))
+    register("plain", "halflap.text.chat.contract:Plain", about="all text")
+    register(
+        "harmony",
+        "halflap.text.chat.families:Harmony",
+        about="gpt-oss",
+        detect=("<|channel|>", "<|message|>", "<|call|>"),
+    )
+    for name, dialect in DIALECTS.items():
+        register(name, partial(Family, dialect), about=dialect.about, detect=dialect.marks)
 
 
 COMMANDS = {

@@ -29,6 +29,7 @@ from halflap.loading import ModelInfo
 from halflap.model import Messages, Model
 from halflap.placement import Plan
 from halflap.stream import Channel, Stream
+from halflap.text.chat.contract import ChatFormatInfo
 from halflap.text.tokenizer import Tokenizer
 
 LIVES = 3
@@ -264,6 +265,17 @@ class IsolatedModel(Model):
     def metrics(self) -> Metrics:
         found: Metrics = self._ask("metrics")
         return found
+
+    @property
+    def chat_format(self) -> ChatFormatInfo:
+        found: ChatFormatInfo = self._ask("chat_format")
+        return found
+
+    def apply_template(self, messages: Messages, /, tools: Sequence[Mapping[str, Any]] = (), **options: Any) -> str:
+        return str(self._ask("apply_template", list(messages), list(tools), **options))
+
+    def count(self, request: Request, /) -> int:
+        return int(self._ask("count", request))
 
     def submit(self, request: Request, /) -> Stream:
         self._check_open()

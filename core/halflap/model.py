@@ -7,7 +7,6 @@ import secrets
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halflap.adapters import NO_ADAPTERS, Adapters
+from halflap.chats import Asked, Chats
 from halflap.constraints import asked
 from halflap.constraints.contract import Tokens
 from halflap.engine import saved
@@ -36,7 +36,7 @@ from halflap.loading import ModelInfo
 from halflap.placement import Plan
 from halflap.sampling import chain
 from halflap.stream import Channel, Completion, Stream
-from halflap.text.chat.hermes import CallGrammar, ChatFormat, PlainParser
+from halflap.text.chat.contract import ChatFormatInfo
 from halflap.text.output import Output
 from halflap.text.tokenizer import Tokenizer
 
@@ -62,7 +62,9 @@ class Model:
         eyes: Eyes | None = None,
         media_path: Path | None = None,
         adapters: Adapters = NO_ADAPTERS,
+        chat_template: str | None = None,
     ) -> None:
+        self._chats = Chats(tokenizer, chat_template)
         self._identity, self._adapters = identity, adapters
         self.info, self.tokenizer, self.plan = info, tokenizer, plan
         self._eyes, self._media_path = eyes, media_path
@@ -70,13 +72,34 @@ class Model:
         self._engine, self._pid = engine, os.getpid()
         self._finalizer: weakref.finalize[..., Any] = weakref.finalize(self, _close, engine, release, self._pid)
 
-    @cached_property
-    def _format(self) -> ChatFormat:
-        from halflap.text.chat.detection import CHATML, detect
-        from halflap.text.chat.template import ChatTemplate  # the template engine is loaded with the first chat
+    @property
+    def chat_format(self) -> ChatFormatInfo:
+        """Name, template and capabilities of the model's chat format.
 
-        bos, eos = (self.tokenizer.token_text(i) for i in (self.tokenizer.bos_id, self.tokenizer.eos_id))
-        return detect(ChatTemplate(self.tokenizer.chat_template or CHATML, self.tokenizer.special_texts, bos, eos))
+        Raises:
+            TemplateError: the template does not compile.
+        """
+        return self._chats.info
+
+    def apply_template(
+        self, messages: Messages, /, tools: Sequence[Mapping[str, Any]] = (), **options: Unpack[Options]
+    ) -> str:
+        """The prompt that a chat would have, as text; nothing runs. Messages, tools and options are those of `stream`.
+
+        Raises:
+            InvalidRequestError, TemplateError: as `submit` does.
+        """
+        request = Request(messages=messages, tools=tools, options=options)
+        taken, _ = taken_out(messages, self._media_path)
+        return self._chats.render(taken, request.tools, request.options).text
+
+    def count(self, request: Request, /) -> int:
+        """Tokens of a request's prompt; nothing runs.
+
+        Raises:
+            InvalidRequestError, TemplateError: as `submit` does.
+        """
+        return len(self._asked(request).ids)
 
     @property
     def metrics(self) -> Metrics:
@@ -110,7 +133,8 @@ class Model:
         self._check_open()
         self._check_computes("logits")
         options = {**self.info.sampling, **request.options}
-        ids, images, parser, calls = self._prompt(request)
+        wanted = self._asked(request)
+        ids, images = wanted.ids, wanted.images
         source: list[int] = []
         if self.info.start is not None:  # an encoder reads the prompt
             source, ids = self._checked_ids(ids), [self.info.start]
@@ -122,7 +146,7 @@ class Model:
             ids,
             limit,
             self._chain(options),
-            Output(self.tokenizer, parser, request.stops),
+            Output(self.tokenizer, wanted.parser, request.stops),
             self._ends(options),
             self.tokenizer.token_bytes,
             put,
@@ -130,7 +154,8 @@ class Model:
             options.get("logprobs"),
             options.get("timeout"),
             images,
-            constraint=asked.constraint(options, calls, self._tokens),
+            constraint=asked.constraint(options, wanted.calls, self._tokens),
+            forcing=wanted.budget,
             overflow=overflow,
             model=self.info.name,
             marks=self._marks(request, ids),
@@ -354,7 +379,8 @@ class Model:
         """
         self._check_computes("logits")
         self._check_no_encoder()
-        ids, images, *_ = self._prompt(self._request(prompt, (), {}))
+        wanted = self._asked(self._request(prompt, (), {}))
+        ids, images = wanted.ids, wanted.images
         self._score(ids, ("logits",), [], images).result()
         key = Scoring(ids, ("logits",), [], lambda rows: None, images)
 
@@ -412,14 +438,13 @@ class Model:
             return Request(messages=prompt, tools=tools, options=options)  # type: ignore[arg-type]
         return Request(prompt=prompt, tools=tools, options=options)  # type: ignore[arg-type]
 
-    def _prompt(self, request: Request) -> tuple[list[int], Images, Any, CallGrammar | None]:
-        """A request's ids, its images, the parser of its answer, and how calls are written if it holds them."""
+    def _asked(self, request: Request) -> Asked:
         if request.messages is not None:
             return self._render(request)
         if isinstance(request.prompt, str):
-            return self.tokenizer.encode(request.prompt), NO_IMAGES, PlainParser(), None
+            return Asked(self.tokenizer.encode(request.prompt))
         assert request.prompt is not None
-        return *self._given(request.prompt, request.images), PlainParser(), None
+        return Asked(*self._given(request.prompt, request.images))
 
     def _given(self, ids: Sequence[int], images: Sequence[bytes]) -> tuple[list[int], Images]:
         """Checked ids, in which each -1 has become the rows of an image."""
@@ -440,29 +465,25 @@ class Model:
             )
         return self._eyes
 
-    def _render(self, request: Request) -> tuple[list[int], Images, Any, CallGrammar | None]:
+    def _render(self, request: Request) -> Asked:
         assert request.messages is not None
         messages, found = taken_out(request.messages, self._media_path)
         seen = self._seeing().see(found) if found else []
-        pieces = self._format.render(messages, request.tools, **_variables(request))
-        prompt = "".join(piece.text for piece in pieces)
+        rendered = self._chats.render(messages, request.tools, request.options)
         bos = self.tokenizer.token_text(self.tokenizer.bos_id)
-        add_special = not (bos and prompt.startswith(bos))  # many templates write it themselves
+        add_special = not (bos and rendered.text.startswith(bos))  # many templates write it themselves
+        pieces = rendered.pieces
         woven = self._seeing().framed(pieces, seen) if seen else [(p.text, p.special) for p in pieces]
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
-        return ids, images, self._format.parser(request.tools, prompt), self._calls(request, prompt)
-
-    def _calls(self, request: Request, prompt: str) -> CallGrammar | None:
-        choice = request.options.get("tool_choice")
-        if choice is None or not request.tools:
-            return None
-        describe = getattr(self._format, "call_grammar", None)
-        grammar: CallGrammar | None = describe(request.tools, choice, prompt) if describe else None
-        if grammar is None:
-            got, want = "a chat format whose calls cannot be held", "one that can"
-            raise InvalidRequestError("option 'tool_choice'", got=got, want=want, field="tool_choice")
-        return grammar
+        chats = self._chats
+        return Asked(
+            ids,
+            images,
+            chats.parser(request, rendered),
+            chats.calls(request, rendered),
+            chats.budget({**self.info.sampling, **request.options}, rendered),
+        )
 
     def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
         """Where a chat's system message ends: other chats begin with the same."""
@@ -471,8 +492,8 @@ class Model:
         if request.messages[0]["role"] not in ("system", "developer"):
             return ()
         try:
-            variables = {**_variables(request), "add_generation_prompt": False}
-            pieces = self._format.render(request.messages[:1], request.tools, **variables)
+            options = {**request.options, "add_generation_prompt": False}
+            pieces = self._chats.render(request.messages[:1], request.tools, options).pieces
         except TemplateError:  # one that wants a question
             return ()
         alone = self.tokenizer.encode_pieces([(p.text, p.special) for p in pieces])
@@ -592,14 +613,6 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
-
-
-def _variables(request: Request) -> dict[str, Any]:
-    """What the request tells the chat template beside messages and tools."""
-    variables = dict(request.options.get("chat_template_kwargs", {}))
-    if "enable_thinking" in request.options:
-        variables["enable_thinking"] = request.options["enable_thinking"]
-    return variables
 
 
 def _close(engine: Engine, release: Any, pid: int) -> None:

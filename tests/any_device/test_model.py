@@ -23,7 +23,7 @@ from halflap.errors import (
     SamplerError,
 )
 from halflap.events import Finish, Prefill, Text
-from halflap.text.chat.hermes import PlainParser
+from halflap.text.chat.contract import PlainParser
 from tests.any_device.conftest import drained
 
 

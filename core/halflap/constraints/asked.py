@@ -10,7 +10,7 @@ from halflap import plugins
 from halflap.constraints.contract import Constraint, Tokens
 from halflap.errors import ConstraintError, HalflapError, InvalidRequestError
 from halflap.sampling.chain import Use
-from halflap.text.chat.hermes import CallGrammar
+from halflap.text.chat.contract import CallGrammar
 
 FLAT = {"json_schema": "schema", "regex": "pattern", "choice": "texts", "grammar": "grammar"}
 """Option -> what its constraint calls the value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from halflap.constraints.builtin import quoted, schema_text
 from halflap.constraints.contract import Tokens
 from halflap.constraints.matching import Matching, checked_length
-from halflap.text.chat.hermes import CallGrammar
+from halflap.text.chat.contract import CallGrammar
 
 
 def held(tokens: Tokens, grammar: CallGrammar) -> Matching:
@@ -19,22 +19,30 @@ def held(tokens: Tokens, grammar: CallGrammar) -> Matching:
 
 def to_lark(grammar: CallGrammar) -> str:
     """The grammar of whole answers, in llguidance's Lark. A lazy rule ends at the first place where it can."""
-    trigger = quoted(grammar.trigger)
-    rules = ["TEXT: /(?s:.*)/", f"thought[lazy]: TEXT {quoted(grammar.think_end)}"]
+    rules = ["TEXT: /(?s:.*)/"]
+    if grammar.think_end:
+        rules.append(f"thought[lazy]: TEXT {quoted(grammar.think_end)}")
     thought = "thought " if grammar.thinking else ""
     for place, call in enumerate(grammar.calls):
         schema = schema_text(call.schema, "tools")
-        rules.append(f"call_{place}: {quoted(call.before)} %json {schema} {quoted(call.after)}")
-    if grammar.calls:
-        rules.append("call: " + " | ".join(f"call_{place}" for place in range(len(grammar.calls))))
+        rules.append(f"call_{place}: {_text(call.before)}%json {schema} {_text(call.after)}")
     if not grammar.calls:
-        rules.append(f"UNTRIGGERED: /(?s:.+)/ & ~(TEXT {trigger} TEXT)")
-        answer = "UNTRIGGERED?"
-    elif grammar.required:
+        rules.append(f"UNTRIGGERED: /(?s:.+)/ & ~(TEXT {quoted(grammar.trigger)} TEXT)")
+        return f"start: {thought}UNTRIGGERED?\n" + "\n".join(rules) + "\n"
+    rules.append("call: " + " | ".join(f"call_{place}" for place in range(len(grammar.calls))))
+    several = "call" if grammar.between is None else f"call ({_text(grammar.between)}call)* {_text(grammar.end)}"
+    if grammar.required:
         rules.append("GAP: /[ \\n]{1,8}/")
-        thought = thought or f"({quoted(grammar.think)} thought)? "
-        answer = f"(GAP? {trigger} call)+"
+        if grammar.think and not thought:
+            thought = f"({quoted(grammar.think)} thought)? "
+        calls = f"GAP? {_text(grammar.trigger)}{several}"
+        answer = f"({calls})+" if grammar.between is None else calls
     else:
-        rules.append(f"begun[lazy]: TEXT {trigger}")
-        answer = "(begun call)* TEXT"
+        rules.append(f"begun[lazy]: TEXT {quoted(grammar.trigger)}")
+        answer = f"(begun {several})* TEXT"
     return f"start: {thought}{answer}\n" + "\n".join(rules) + "\n"
+
+
+def _text(literal: str) -> str:
+    """A literal and a space behind it; nothing for none."""
+    return f"{quoted(literal)} " if literal else ""

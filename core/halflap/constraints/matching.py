@@ -12,7 +12,7 @@ import numpy as np
 
 from halflap.constraints.contract import Bits, Tokens, packed
 from halflap.errors import ConstraintError
-from halflap.text.chat.hermes import TagParser
+from halflap.text.chat.families import ALL_TAGS
 
 T = TypeVar("T")
 
@@ -60,8 +60,7 @@ class _Words:
         self.special_token_ids = [
             token
             for token in known
-            if tokenizer.is_special(token)
-            and (token in tokens.ends or tokenizer.token_text(token) not in TagParser.tags)
+            if tokenizer.is_special(token) and (token in tokens.ends or tokenizer.token_text(token) not in ALL_TAGS)
         ]  # what a parser of chats reads is text
         if not tokens.ends:  # it wants one: a token that no row has
             self.special_token_ids.append(len(texts))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from halflap.constraints.contract import Constraint
+from halflap.engine.forcing import ThoughtBudget
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
 from halflap.engine.tracing import Trace
@@ -40,6 +41,7 @@ class Generation(Work):
         limit: tokens the sequence may grow to.
         ends: tokens that end the answer; empty with ignore_eos.
         emit: called on the engine thread with events in order, or with the error that ends them.
+        forcing: what ends thoughts that have become too long.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
         model: its name, for traces.
         said: tokens of this very answer that an engine before this one chose and gave out.
@@ -66,6 +68,7 @@ class Generation(Work):
         images: Images = NO_IMAGES,
         *,
         constraint: Constraint | None = None,
+        forcing: ThoughtBudget | None = None,
         overflow: Overflow | None = None,
         model: str = "",
         said: Sequence[int] = (),
@@ -76,7 +79,7 @@ class Generation(Work):
         self._asked = len(ids) + len(self.source)
         self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
         self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
-        self._constraint, self._overflow = constraint, overflow
+        self._constraint, self._forcing, self._overflow = constraint, forcing, overflow
         self.submitted = self.started = self.first = time.monotonic()
         self._latest = self.submitted
         self._answering = False
@@ -90,6 +93,8 @@ class Generation(Work):
             chain.accept(token)
             if constraint is not None:
                 constraint.accept(token)
+            if forcing is not None:
+                forcing.accept(token)
             self.ids.append(token)
             words.push(self._described(token, None))
             if overflow is not None and len(self.ids) >= limit:
@@ -171,6 +176,8 @@ class Generation(Work):
             self.end("stop")
             return NO_TOKEN
         token = self._chain.choose(row, mask)
+        if self._forcing is not None:  # chosen all the same, so that what comes later draws the same numbers
+            token = self._forcing.choose(token, mask)
         self._chain.accept(token)
         if token in self._ends:
             self.end("stop", self._ends[token])
@@ -178,6 +185,8 @@ class Generation(Work):
         if rules is not None:
             _asked(lambda: rules.accept(token))
             complete = _asked(lambda: rules.complete)
+        if self._forcing is not None:
+            self._forcing.accept(token)
         self.ids.append(token)
         self.chosen.append(token)
         self.generated += 1

@@ -76,8 +76,23 @@ class Options(TypedDict, total=False):
     overflow: Literal["error", "drop_oldest", "drop_middle"]
     """When prompt or answer outgrow the context: refuse or end there, or go on without some of the tokens."""
     enable_thinking: bool
+    """Let the model think first, or not, where its template can; like `reasoning`, as vLLM has it."""
     chat_template_kwargs: Mapping[str, object]
     """Further variables of the chat template."""
+    reasoning: Literal["on", "off", "auto"]
+    """Have the model think first, keep it from that, or leave it to its template."""
+    reasoning_effort: str
+    """How hard to think, for templates that ask: "low", "medium", "high", …; "none" is reasoning off."""
+    reasoning_budget: int
+    """Tokens of thought, after which it is ended; -1: as many as it likes."""
+    reasoning_budget_message: str
+    """Words that the thought ends with when its budget is spent."""
+    reasoning_format: Literal["auto", "deepseek", "none"]
+    """Thoughts apart from the text; "none": in it, with their tags."""
+    parse_tool_calls: bool
+    """Tell tool calls from text; on by default."""
+    add_generation_prompt: bool
+    """Begin a new turn of the assistant; unset, a last message of the assistant is continued, else one is begun."""
 
 
 def _integer(least: int, most: int = 1 << 31) -> Callable[[Any], bool]:
@@ -154,7 +169,14 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "user": (lambda v: isinstance(v, str) and len(v) <= 256, "a text of at most 256 characters"),
     "overflow": (lambda v: v in ("error", "drop_oldest", "drop_middle"), "'error', 'drop_oldest' or 'drop_middle'"),
     "enable_thinking": (_flag, "true or false"),
-    "chat_template_kwargs": (lambda v: isinstance(v, Mapping), "a mapping"),
+    "chat_template_kwargs": (lambda v: isinstance(v, Mapping) and all(isinstance(k, str) for k in v), "a mapping"),
+    "reasoning": (lambda v: v in ("on", "off", "auto"), "'on', 'off' or 'auto'"),
+    "reasoning_effort": (lambda v: isinstance(v, str) and 0 < len(v) <= 32, "a word such as 'low' or 'high'"),
+    "reasoning_budget": (_integer(-1), "an integer of at least -1 (-1: no limit)"),
+    "reasoning_budget_message": (lambda v: isinstance(v, str) and len(v) <= 4096, "a text of at most 4096 characters"),
+    "reasoning_format": (lambda v: v in ("auto", "deepseek", "none"), "'auto', 'deepseek' or 'none'"),
+    "parse_tool_calls": (_flag, "true or false"),
+    "add_generation_prompt": (_flag, "true or false"),
 }
 
 

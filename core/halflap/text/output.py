@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from halflap.events import Event, Reasoning, Text, Token
-from halflap.text.chat.hermes import Parser
+from halflap.text.chat.contract import Parser
 from halflap.text.detokenizer import Detokenizer
 from halflap.text.stop_strings import StopStrings
 from halflap.text.tokenizer import Tokenizer

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from halflap import plugins
-from halflap.text.chat.hermes import ChatFormat
+from halflap.text.chat.contract import ChatFormat
 from halflap.text.chat.template import ChatTemplate
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""For files that carry no template."""
+PLAIN = "plain"
+
+
+def detected(source: str) -> str:
+    """Name of the format with most of its marks in a template (ties: first name); "plain" has none."""
+    scores = [
+        (sum(mark in source for mark in entry.facts.get("detect", ())), entry.owner, entry.name)
+        for entry in plugins.entries("chat_formats")
+    ]
+    best = max((score for score, _, _ in scores), default=0)
+    winners = sorted((name, f"{owner}:{name}") for score, owner, name in scores if score == best and best > 0)
+    return winners[0][1] if winners else PLAIN
 
 
 def detect(template: ChatTemplate, name: str | None = None) -> ChatFormat:
-    """The named format, or the one with most of its marks in the template (ties: first name); "plain" has none.
+    """The named format, or the detected one, made for a template.
 
     Raises:
         NotRegisteredError: no format of that name.
     """
-    if name is None:
-        scores = [
-            (sum(mark in template.source for mark in entry.facts.get("detect", ())), entry.owner, entry.name)
-            for entry in plugins.entries("chat_formats")
-        ]
-        best = max((score for score, _, _ in scores), default=0)
-        winners = sorted((n, f"{owner}:{n}") for score, owner, n in scores if score == best and best > 0)
-        name = winners[0][1] if winners else "plain"
-    made: ChatFormat = plugins.get("chat_formats", name)(template)
+    made: ChatFormat = plugins.get("chat_formats", name or detected(template.source))(template)
     return made

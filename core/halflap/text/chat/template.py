@@ -12,20 +12,35 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.sandbox
-from attrs import frozen
+from attrs import evolve, frozen
 
 from halflap.errors import TemplateError
+from halflap.text.chat.capabilities import probe
+from halflap.text.chat.contract import Capabilities
+from halflap.text.chat.dialect import Written
+from halflap.text.chat.messages import fitted
 
 MARK = "\ufdd0"
 SECONDS = 1.0
 CHARACTERS = 16 << 20
 THINK_TAGS = frozenset({"<think>", "</think>"})
 """Templates look for these in assistant turns, to drop old thinking: there they stay whole."""
+
+
+SWITCHES: Mapping[str, tuple[object, object]] = {
+    "enable_thinking": (True, False),
+    "thinking": (True, False),
+    "reasoning": (True, False),
+    "thinking_mode": ("enabled", "disabled"),
+}
+"""Variables with which templates turn thinking on and off, and what they are then."""
 
 
 @frozen
@@ -44,6 +59,10 @@ class ChatTemplate:
         specials: texts of the vocabulary's special tokens.
         bos: text of the token that begins a sequence; "" if there is none.
 
+    Attributes:
+        declared: variables that it looks for (or may set itself).
+        written: how calls are written into an assistant's words, if it does not write them itself.
+
     Raises:
         TemplateError: the source does not compile.
     """
@@ -54,9 +73,13 @@ class ChatTemplate:
         self._spellings = re.compile("|".join(map(re.escape, self._specials))) if self._specials else None
         self._broken = {s[0] + MARK + s[1:]: s for s in self._specials}
         self._broken_spellings = re.compile("|".join(map(re.escape, self._broken))) if self._broken else None
+        self.written: Written | None = None
         try:
-            self._template = _environment().from_string(source)
-        except jinja2.TemplateError as cause:
+            environment = _environment()
+            parsed = environment.parse(source)
+            self.declared = frozenset(jinja2.meta.find_undeclared_variables(parsed))
+            self._template = environment.from_string(parsed)
+        except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError, OverflowError) as cause:
             raise TemplateError(
                 "chat template", got=f"{type(cause).__name__}: {cause}", want="a Jinja template that compiles"
             ) from cause
@@ -65,22 +88,48 @@ class ChatTemplate:
         """A prompt as pieces, in order.
 
         Args:
-            messages: as in OpenAI's API.
+            messages: as in OpenAI's API; they are made into what the template takes (see `Capabilities`).
             tools: as in OpenAI's API.
             options: further variables of the template (enable_thinking, add_generation_prompt, …).
 
         Raises:
             TemplateError: the template refused the messages, failed, or passed a limit.
         """
+        return list(self._pieces(self._render(fitted(messages, self.capabilities, self.written), tools, options)))
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the template does with messages."""
+        slow = False
+
+        def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> str | None:
+            nonlocal slow
+            begun = time.monotonic()
+            try:
+                return None if slow else self._render(messages, tools, {})
+            except TemplateError:
+                slow = slow or time.monotonic() - begun > SECONDS / 2  # or a dozen trials would take their time
+                return None
+
+        found = probe(attempt)
+        return evolve(found, thinking_switch=bool(self.declared & SWITCHES.keys()))
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], options: Mapping[str, Any]) -> str:
         known = {
             "messages": [self._guarded_message(message) for message in messages],
             "tools": self._guarded(tools) or None,
             "bos_token": self._bos,
             "eos_token": self._eos,
             "add_generation_prompt": True,
+            **self._further(tools),
             **options,
         }
-        return list(self._pieces(self._run(known)))
+        return self._run(known)
+
+    def _further(self, tools: Sequence[Any]) -> dict[str, Any]:
+        """Variables that a few templates look for."""
+        further = {"datetime": datetime.datetime.now().strftime("%B %d %Y"), "functions": _tojson(self._guarded(tools))}
+        return {name: value for name, value in further.items() if name in self.declared}
 
     def _run(self, variables: Mapping[str, Any]) -> str:
         deadline = time.monotonic() + SECONDS
@@ -157,6 +206,12 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             _check_size(abs(left).bit_length() * right)
         return super().call_binop(context, operator, left, right)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Lists are copies of this rendering alone, so templates may use them as queues."""
+        if isinstance(obj, list) and attr in ("append", "pop"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
+
     def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
         for value in (*arguments, *named.values()):
             if isinstance(value, int):
@@ -200,6 +255,8 @@ def _environment() -> _Sandbox:
 
 def _tojson(value: Any, indent: int | None = None, separators: Any = None, sort_keys: bool = False, **_: Any) -> str:
     """Plain JSON: jinja2's own filter would escape for HTML."""
+    if isinstance(value, Iterator):  # of `map`, `select` and their like
+        value = list(value)
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
