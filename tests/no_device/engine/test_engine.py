@@ -212,7 +212,7 @@ class Counting(Work):
     def wanted(self, start: int, stop: int) -> Sequence[int]:
         return range(stop - 1, stop)
 
-    def advance(self, stop: int, rows: Any) -> None:
+    def advance(self, stop: int, rows: Any, found: Any = ()) -> None:
         self.computed = stop
         self.ids.append(7)
         if len(self.ids) == 6:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halflap import plugins
 from halflap.errors import ConstraintError, InvalidRequestError, SamplerError
 from halflap.sampling import candidates, samplers
 from halflap.sampling.candidates import Candidates
@@ -125,8 +126,13 @@ def test_penalties_equal_their_definition(drawn: tuple[int, int, float, bool], t
         y = wanted[token]
         y = y / np.float32(1.3) if y > 0 else y * np.float32(1.3)
         wanted[token] = y - window.count(token) * np.float32(0.2) - np.float32(0.4)
-    step.edit(row)
+    step.edits().apply(row)
     np.testing.assert_allclose(row, wanted, rtol=1e-6)
+    ahead = samplers.Penalties(1.3, 0.4, 0.2, last)
+    for token in tokens[:5]:
+        ahead.accept(token)
+    seen, told = step.edits(), ahead.edits(tokens[5:])
+    assert (seen.ids.tolist(), seen.offset.tolist()) == (told.ids.tolist(), told.offset.tolist())
 
 
 @given(tokens=st.lists(st.integers(0, 3), max_size=40), breakers=st.sets(st.integers(0, 3), max_size=1))
@@ -149,7 +155,7 @@ def test_dry_pays_by_length() -> None:
     for token in [1, 2, 3, 4, 1, 2, 3]:
         step.accept(token)
     row = np.zeros(6, np.float32)
-    step.edit(row)
+    step.edits().apply(row)
     assert row.tolist() == [0, 0, 0, 0, -0.5 * 2.0 ** (3 - 2), 0]
 
 
@@ -246,10 +252,9 @@ class Empties(Raises):
 
 
 @pytest.mark.parametrize("bad", [Raises, Empties])
-def test_a_sampler_that_fails_is_named(bad: type[Raises]) -> None:
-    chain = SamplerChain(["top_k"], {}, 1)
-    chain.steps.append(bad())
-    chain._names.append("acme")
+def test_a_sampler_that_fails_is_named(bad: type[Raises], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "get", lambda kind, name: samplers.TopK if name == "top_k" else bad)
+    chain = SamplerChain(["top_k", "acme"], {}, 1)
     with pytest.raises(SamplerError, match="'acme'"):
         chain.choose(np.zeros(9, np.float32))
 
