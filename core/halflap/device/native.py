@@ -86,7 +86,7 @@ class NativeDevice:
     """See `halflap.device.interface.Device`."""
 
     def __init__(self, backend: NativeBackend, index: int, options: Mapping[str, str]) -> None:
-        self.api, self._backend, self._pid = backend.api, backend.name, os.getpid()
+        self.api, self.backend, self._pid = backend.api, backend, os.getpid()
         self._name = backend.name
         keep: list[Any] = []
         array = ffi.new("hl_option[]", max(len(options), 1))
@@ -132,7 +132,7 @@ class NativeDevice:
         roundings = (raw.roundings[i] for i in range(raw.n_roundings))
         return DeviceInfo(
             id=string(raw.id),
-            backend=self._backend,
+            backend=self.backend.name,
             about=string(raw.about),
             memory_free=raw.memory_free,
             memory_total=raw.memory_total,

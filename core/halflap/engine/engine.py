@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
+from halflap.device.interface import Array
 from halflap.engine.blocks import BlockManager
 from halflap.engine.metrics import Metrics, Recorder
 from halflap.engine.policy import FirstCome, Policy
@@ -22,7 +23,6 @@ from halflap.engine.speculation import Drafter, Speculator
 from halflap.engine.steps import build_source_step, build_step
 from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
-from halflap.device.interface import Array
 from halflap.graph.candidates import Ask, Highest
 from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
@@ -340,12 +340,9 @@ class Engine:
         """What the device finds of this step's rows of logits, for those who ask."""
         asks: list[Ask | None] = []
         for chunk, mine in zip(chunks, rows, strict=True):
-            own: list[Ask | None] = []
-            if mine:
-                _tried(chunk.sequence, lambda work=chunk.sequence, mine=mine, own=own: own.extend(work.asks(mine)))
-            asks += own[: len(chunk.wanted)] + [None] * (len(chunk.wanted) - len(own))
+            asks += _asked(chunk, mine)
         if logits is None:
-            return asks
+            return [None] * len(asks)
         try:
             return runner.candidates(logits, asks)
         except Exception:  # each has its row
@@ -358,8 +355,16 @@ class Engine:
         return [*self._scheduler.everyone(), *arrived]
 
 
+def _asked(chunk: Chunk, rows: Mapping[str, Array]) -> list[Ask | None]:
+    """What a chunk's work asks of each of its rows."""
+    asks: list[Ask | None] = []
+    if rows:
+        _tried(chunk.sequence, lambda: asks.extend(chunk.sequence.asks(rows)))
+    return asks + [None] * (len(chunk.wanted) - len(asks))
+
+
 def _tried(work: Work, do: Callable[[], object]) -> bool:
-    """Do something for one piece of work, which alone fails where that does; False if it has failed or did before."""
+    """Do something for a piece of work that is not finished; it alone fails where that does. False: it did not work."""
     if work.finished:
         return False
     try:

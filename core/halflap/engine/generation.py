@@ -140,7 +140,7 @@ class Generation(Work):
         return range(stop - 1, stop) if stop == len(self.ids) else range(0)
 
     def asks(self, rows: Mapping[str, F32]) -> Sequence[Ask | None]:
-        """Of each row on the way of its draft; under a constraint of the first only, for a mask stands for one token."""
+        """Of each row on the way of its draft; under a constraint of the first only, for a mask holds for one place."""
         n, vocab = rows["logits"].shape
         if self._words.stopped is not None or self.generated == self._max_tokens:
             return ()

@@ -55,8 +55,8 @@ class Scoring(Work):
             self.finished = True
             none = np.zeros((0, 0), np.float32)
             names = self._parts[0] if self._parts else self.outputs
-            found = {name: [part[name] for part in self._parts] or [none] for name in names}
-            self._done({name: np.concatenate(parts) for name, parts in found.items()})
+            kept = {name: [part[name] for part in self._parts] or [none] for name in names}
+            self._done({name: np.concatenate(parts) for name, parts in kept.items()})
 
     def _kept(self, rows: Mapping[str, F32]) -> Mapping[str, F32]:
         """What is kept of the rows that a step gave."""

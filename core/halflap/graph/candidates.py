@@ -39,7 +39,8 @@ class Ask:
     Attributes:
         count: how many of the highest, at least 1.
         edits: made in order, before anything else.
-        mask: u8, at least one bit for each token (token i: bit i % 8 of byte i // 8): 0 makes its logit -inf. None: all 1.
+        mask: u8, at least one bit for each token (token i: bit i % 8 of byte i // 8): 0 makes its logit -inf. None: no
+            mask.
         temperature: of the second sum; 0: no sums are wanted.
     """
 

@@ -38,8 +38,10 @@ class Candidates:
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """Softmax over these candidates only."""
-        shifted = np.exp(self.logits.astype(np.float64) - np.float64(self.logits[0]))
-        return np.asarray(shifted / shifted.sum())
+        logits = self.logits.astype(np.float64)
+        shifted: npt.NDArray[np.float64] = np.exp(logits - logits[0])
+        shifted /= shifted.sum()
+        return shifted
 
     def keep(self, which: npt.NDArray[np.bool_] | slice) -> Candidates:
         return Candidates(self.ids[which], self.logits[which], self.rng)

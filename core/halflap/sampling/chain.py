@@ -145,8 +145,7 @@ class SamplerChain:
                 ) from cause
             if not isinstance(c, Candidates) or not len(c):
                 raise SamplerError(f"sampler {name!r}", got="no candidates", want="at least one", plugin=name)
-        cumulative = np.cumsum(c.probabilities())
-        drawn = int(np.searchsorted(cumulative, self.rng.random(), side="right"))
+        drawn = int(c.probabilities().cumsum().searchsorted(self.rng.random(), side="right"))
         return int(c.ids[min(drawn, len(c) - 1)])
 
     def skip(self, count: int) -> None:

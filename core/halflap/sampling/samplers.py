@@ -315,7 +315,9 @@ class Mirostat(Step):
         self.mu -= self.eta * (self._surprise.get(token, self.tau) - self.tau)
 
 
-def _edits(ids: npt.NDArray[np.int32], bias: F32 | None = None, repeat: F32 | None = None, offset: F32 | None = None) -> Edits:
+def _edits(
+    ids: npt.NDArray[np.int32], bias: F32 | None = None, repeat: F32 | None = None, offset: F32 | None = None
+) -> Edits:
     zeros = np.zeros(len(ids), np.float32)
     return Edits(
         ids,
@@ -332,7 +334,7 @@ def _with(recent: deque[int], ahead: Sequence[int]) -> deque[int]:
 
 def _enough(p: npt.NDArray[np.float64], mass: float) -> int:
     """How many of these it takes to reach the mass; the smallest slack forgives rounding in the sum."""
-    return int(np.searchsorted(np.cumsum(p), mass - 1e-12) + 1)
+    return int(p.cumsum().searchsorted(mass - 1e-12)) + 1
 
 
 def _common_prefixes(tokens: Sequence[int]) -> list[int]:
