@@ -341,7 +341,7 @@ class Engine:
         asks: list[Ask | None] = []
         for chunk, mine in zip(chunks, rows, strict=True):
             asks += _asked(chunk, mine)
-        if logits is None:
+        if logits is None or not any(asks):
             return [None] * len(asks)
         try:
             return runner.candidates(logits, asks)

@@ -40,6 +40,9 @@ class Runner:
         self.steps.append(step)
         return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}
 
+    def candidates(self, logits: Any, asks: Any) -> Any:
+        raise AssertionError("nobody asked")
+
     def close(self) -> None:
         self.closed = True
 
