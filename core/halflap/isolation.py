@@ -274,8 +274,8 @@ class IsolatedModel(Model):
     def apply_template(self, messages: Messages, /, tools: Sequence[Mapping[str, Any]] = (), **options: Any) -> str:
         return str(self._ask("apply_template", list(messages), list(tools), **options))
 
-    def count(self, request: Request, /) -> int:
-        return int(self._ask("count", request))
+    def prompt_ids(self, request: Request, /) -> list[int]:
+        return list(self._ask("prompt_ids", request))
 
     def submit(self, request: Request, /) -> Stream:
         self._check_open()

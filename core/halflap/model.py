@@ -93,13 +93,17 @@ class Model:
         taken, _ = taken_out(messages, self._media_path)
         return self._chats.render(taken, request.tools, request.options).text
 
-    def count(self, request: Request, /) -> int:
-        """Tokens of a request's prompt; nothing runs.
+    def prompt_ids(self, request: Request, /) -> list[int]:
+        """Token ids of a request's prompt; nothing runs.
 
         Raises:
             InvalidRequestError, TemplateError: as `submit` does.
         """
-        return len(self._asked(request).ids)
+        return self._asked(request).ids
+
+    def count(self, request: Request, /) -> int:
+        """Tokens of a request's prompt; nothing runs."""
+        return len(self.prompt_ids(request))
 
     @property
     def metrics(self) -> Metrics:

@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 
+#include "candidates.h"
 #include "device.h"
 #include "ops/ops.h"
 
@@ -228,6 +229,15 @@ int32_t fence_wait(hl_fence *fence, int64_t, hl_error *error) {
 }
 void fence_cancel(hl_fence *) {}
 
+int32_t candidates(hl_device *device, const hl_candidates *asks, hl_error *error) {
+  return guard(error, [&] { find_candidates(*need("device", device).device, need("asks", asks)); });
+}
+
+const void *get_extension(hl_str name) {
+  static const hl_candidates_api table = {sizeof table, candidates};
+  return name.data && view(name) == "candidates" ? &table : nullptr;
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const hl_backend_api *halflap_backend(const hl_host *host, hl_error *error) {
@@ -238,7 +248,7 @@ extern "C" __attribute__((visibility("default"))) const hl_backend_api *halflap_
     a.abi_minor = HALFLAP_ABI_MINOR;
     a.needs_minor = 0;
     a.name = {"cpu", 3};
-    a.get_extension = [](hl_str) -> const void * { return nullptr; };
+    a.get_extension = get_extension;
     a.device_count = device_count;
     a.device_open = device_open;
     a.device_close = device_close;

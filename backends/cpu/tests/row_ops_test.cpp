@@ -161,6 +161,64 @@ void test_attention(const Kernels &k, KvType k_type, KvType v_type, int64_t head
 
 }  // namespace
 
+// Every row is put where it ends with its memory, as are mask and space, so that a step beyond is seen.
+void test_candidates(const Kernels &k) {
+  const auto before = [](const Candidate &a, const Candidate &b) { return a.logit > b.logit || (!(a.logit < b.logit) && a.id < b.id); };
+  for (int64_t vocab : {1, 15, 16, 17, 511, 512, 513, 3001})
+    for (int64_t wanted : {1, 40, 4000})
+      for (int kind = 0; kind < 6; kind++) {  // plain, ties, edits, mask, both, NaN
+        std::vector<float> row = random_floats(vocab);
+        if (kind == 1)
+          for (float &x : row) x = std::round(x);
+        if (kind == 5) row[static_cast<size_t>(vocab / 2)] = NAN;
+        std::vector<uint8_t> mask(static_cast<size_t>((vocab + 7) / 8));
+        for (uint8_t &bits : mask) bits = static_cast<uint8_t>(random_bits());
+        const std::vector<Edit> edits = {{0, 1, 2, -1}, {0, 0, 0.5f, 3}, {static_cast<int32_t>(vocab - 1), -1, 1.5f, 0}};
+        const bool edited = kind == 2 || kind == 4, masked = kind == 3 || kind == 4;
+
+        std::vector<Candidate> want;
+        double sum = 0, tempered = 0;
+        for (int64_t i = 0; i < vocab; i++) {
+          float l = row[static_cast<size_t>(i)];
+          for (const Edit &e : edits)
+            if (edited && e.id == i) l = (l + e.bias > 0 ? (l + e.bias) / e.repeat : (l + e.bias) * e.repeat) + e.offset;
+          if (masked && !(mask[static_cast<size_t>(i / 8)] >> (i % 8) & 1)) l = -INFINITY;
+          want.push_back({l, static_cast<int32_t>(i)});
+          sum += std::exp(static_cast<double>(l));
+          tempered += std::exp(static_cast<double>(l) / 0.7f);
+        }
+        CandidatesTask task{};
+        task.row = row.data();
+        task.vocab = vocab;
+        task.edits = edits.data();
+        task.n_edits = edited ? 3 : 0;
+        task.mask = masked ? mask.data() : nullptr;
+        task.count = std::min(wanted, vocab);
+        task.temperature = kind % 2 ? 0.7f : 0;
+        task.select = [](Candidate *found, int64_t size, int64_t count) {
+          std::nth_element(found, found + count - 1, found + size, [](const Candidate &a, const Candidate &b) {
+            return a.logit > b.logit || (!(a.logit < b.logit) && a.id < b.id);
+          });
+        };
+        std::vector<Candidate> space(static_cast<size_t>(candidates_space(task.count)));
+        task.found = space.data();
+        k.candidates(task);
+        if (kind == 5) {
+          CHECK(task.nans == 1 && task.n_found == 0);
+          continue;
+        }
+        CHECK(task.nans == 0 && task.n_found >= task.count);
+        std::sort(space.begin(), space.begin() + task.n_found, before);
+        std::sort(want.begin(), want.end(), before);
+        for (size_t i = 0; i < static_cast<size_t>(task.count); i++)
+          CHECK(space[i].id == want[i].id && !(space[i].logit < want[i].logit) && !(space[i].logit > want[i].logit));
+        if (task.temperature > 0 && sum > 0) {
+          CHECK(std::fabs(task.log_sum - std::log(sum)) < 1e-5);
+          CHECK(std::fabs(task.log_sum_at - std::log(tempered)) < 1e-5);
+        }
+      }
+}
+
 int main() {
   for (const Kernels *k : sets()) {
     random_bits.seed(2);
@@ -168,6 +226,7 @@ int main() {
     same_bits.begin_set(k->name);
     test_rows(*k);
     test_hadamard(*k);
+    test_candidates(*k);
     const auto both = [&](KvType k_type, KvType v_type, int64_t window) {
       test_attention(*k, k_type, v_type, 8, 64, 64, window);
       test_attention(*k, k_type, v_type, 3, 32, 96, window);

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from attrs import asdict, field, frozen
 
+from halflap.graph.candidates import Ask, Highest
 from halflap.graph.ir import Graph, Node, StateGroup
 from halflap.graph.step import Limits, Step
 
@@ -151,6 +152,16 @@ class Device(Protocol):
         """Take the step's arrays once, for all executables of this step on this device."""
 
     def close(self) -> None: ...
+
+
+class Candidates(Protocol):
+    """What a device may have as its attribute `candidates`: the few highest of rows of logits, without the rows."""
+
+    def __call__(self, logits: npt.NDArray[np.float32], asks: Sequence[tuple[int, Ask]]) -> list[Highest]:
+        """What each ask wants of one of the rows of `logits` (n, vocab), which stay as they are.
+
+        Returns what `halflap.graph.candidates.highest` defines: ids and logits to the bit.
+        """
 
 
 class Backend(Protocol):

@@ -13,7 +13,8 @@ from attrs import evolve
 
 from halflap.device._abi import ffi
 from halflap.device.graph_image import GraphImage, fill_groups, text
-from halflap.device.interface import Array, DeviceInfo, MemoryReport, Weight
+from halflap.device.interface import Array, Candidates, DeviceInfo, MemoryReport, Weight
+from halflap.device.native_candidates import NativeCandidates
 from halflap.errors import (
     DeviceError,
     DeviceLostError,
@@ -68,6 +69,13 @@ class NativeBackend:
                 has=f"{ABI_MAJOR}.{ABI_MINOR}",
             )
 
+    def extension(self, name: str, table: str) -> Any:
+        """The table of an extension, as this struct; None if the backend has none, or one that is shorter."""
+        keep: list[Any] = []
+        found = self.api.get_extension(text(name, keep))
+        made = ffi.cast(f"const {table} *", found)
+        return made if found != ffi.NULL and made.struct_size >= ffi.sizeof(table) else None
+
     def devices(self) -> Sequence[NativeDevice]:
         count = ffi.new("int64_t *")
         check(self.name, self.api.device_count, count)
@@ -78,7 +86,7 @@ class NativeDevice:
     """See `halflap.device.interface.Device`."""
 
     def __init__(self, backend: NativeBackend, index: int, options: Mapping[str, str]) -> None:
-        self.api, self._backend, self._pid = backend.api, backend.name, os.getpid()
+        self.api, self.backend, self._pid = backend.api, backend, os.getpid()
         self._name = backend.name
         keep: list[Any] = []
         array = ffi.new("hl_option[]", max(len(options), 1))
@@ -88,6 +96,10 @@ class NativeDevice:
         check(self._name, self.api.device_open, index, array, len(options), handle)
         self._handle = handle[0]
         self._name = self.info.id
+        found = backend.extension("candidates", "hl_candidates_api")
+        self.candidates: Candidates | None = None
+        if found is not None:
+            self.candidates = NativeCandidates(lambda asks: check(self._name, found.candidates, self.handle, asks))
 
     @property
     def handle(self) -> Any:
@@ -120,7 +132,7 @@ class NativeDevice:
         roundings = (raw.roundings[i] for i in range(raw.n_roundings))
         return DeviceInfo(
             id=string(raw.id),
-            backend=self._backend,
+            backend=self.backend.name,
             about=string(raw.about),
             memory_free=raw.memory_free,
             memory_total=raw.memory_total,

@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
+from halflap.device.interface import Array
 from halflap.engine.blocks import BlockManager
 from halflap.engine.metrics import Metrics, Recorder
 from halflap.engine.policy import FirstCome, Policy
@@ -21,6 +23,7 @@ from halflap.engine.speculation import Drafter, Speculator
 from halflap.engine.steps import build_source_step, build_step
 from halflap.engine.work import Work
 from halflap.errors import BusyError, ContextOverflowError, HalflapError, ModelClosedError
+from halflap.graph.candidates import Ask, Highest
 from halflap.graph.ir import StateGroup
 from halflap.graph.step import Limits
 from halflap.log import log
@@ -311,20 +314,19 @@ class Engine:
         self._scheduler.pace.measured(sum(c.stop - c.start for c in chunks if c.stop - c.start > 1), spent)
         if self._speculator is not None and all(chunk.stop - chunk.start == 1 for chunk in chunks):
             self._speculator.measured(step.n_tokens, spent)
-        row, advanced = 0, []
-        for chunk in chunks:
-            work, end = chunk.sequence, row + len(chunk.wanted)
-            mine = {name: fetched[name][row:end] for name in work.outputs} if chunk.wanted else {}
-            row = end
+        ends = list(accumulate(len(chunk.wanted) for chunk in chunks))
+        places = [slice(end - len(chunk.wanted), end) for chunk, end in zip(chunks, ends, strict=True)]
+        rows = [
+            {name: fetched[name][place] for name in chunk.sequence.outputs} if chunk.wanted else {}
+            for chunk, place in zip(chunks, places, strict=True)
+        ]
+        found = self._candidates(runner, chunks, rows, fetched.get("logits"))
+        advanced = []
+        for chunk, mine, place in zip(chunks, rows, places, strict=True):
+            work = chunk.sequence
             before, prompt = len(work.ids), work.n_prompt
-            try:
-                work.advance(chunk.stop, mine)
+            if _tried(work, partial(work.advance, chunk.stop, mine, found[place])):
                 advanced.append(chunk)
-            except HalflapError as error:
-                work.fail(error)
-            except Exception as error:
-                log.exception("request_failed")
-                work.fail(error)
             if chunk.draft:
                 accepted = max(work.computed - chunk.stop, 0)
                 self._recorder.checked(len(chunk.draft), accepted)
@@ -334,10 +336,48 @@ class Engine:
             self._prompt_tokens += min(chunk.stop, prompt) - min(chunk.start, prompt)
         self._scheduler.stepped(advanced)
 
+    def _candidates(
+        self, runner: Runner, chunks: list[Chunk], rows: list[dict[str, Array]], logits: Array | None
+    ) -> Sequence[Highest | None]:
+        """What the device finds of this step's rows of logits, for those who ask."""
+        asks: list[Ask | None] = []
+        for chunk, mine in zip(chunks, rows, strict=True):
+            asks += _asked(chunk, mine)
+        if logits is None or not any(asks):
+            return [None] * len(asks)
+        try:
+            return runner.candidates(logits, asks)
+        except Exception:  # each has its row
+            log.exception("candidates_failed")
+            return [None] * len(asks)
+
     def _all_work(self) -> list[Any]:
         with self._wake:
             arrived, self._arrived = self._arrived, []
         return [*self._scheduler.everyone(), *arrived]
+
+
+def _asked(chunk: Chunk, rows: Mapping[str, Array]) -> list[Ask | None]:
+    """What a chunk's work asks of each of its rows."""
+    asks: list[Ask | None] = []
+    if rows:
+        _tried(chunk.sequence, lambda: asks.extend(chunk.sequence.asks(rows)))
+    return asks + [None] * (len(chunk.wanted) - len(asks))
+
+
+def _tried(work: Work, do: Callable[[], object]) -> bool:
+    """Do something for a piece of work that is not finished; it alone fails where that does. False: it did not work."""
+    if work.finished:
+        return False
+    try:
+        do()
+        return True
+    except HalflapError as error:
+        work.fail(error)
+    except Exception as error:
+        log.exception("request_failed")
+        work.fail(error)
+    return False
 
 
 def closed() -> ModelClosedError:

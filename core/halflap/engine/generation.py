@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from halflap.constraints.contract import Constraint
+from halflap.constraints.contract import Bits, Constraint
 from halflap.engine.forcing import ThoughtBudget
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.overflow import Overflow, shortened
@@ -15,6 +15,7 @@ from halflap.engine.tracing import Trace
 from halflap.engine.work import F32, Work
 from halflap.errors import ConstraintError, HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
+from halflap.graph.candidates import Ask, Highest
 from halflap.log import log
 from halflap.sampling.chain import SamplerChain, likeliest, log_probabilities
 
@@ -83,6 +84,7 @@ class Generation(Work):
         self.submitted = self.started = self.first = time.monotonic()
         self._latest = self.submitted
         self._answering = False
+        self._ruled: tuple[Bits | None, bool] | None = None
         self._trace = Trace(model)
         for place, token in enumerate(self.ids):
             if not images.covers(place):
@@ -142,7 +144,17 @@ class Generation(Work):
         """Only the newest token's row, once all before it are computed."""
         return range(stop - 1, stop) if stop == len(self.ids) else range(0)
 
-    def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
+    def asks(self, rows: Mapping[str, F32]) -> Sequence[Ask | None]:
+        """Of each row on the way of its draft; under a constraint of the first only, for a mask holds for one place."""
+        n, vocab = rows["logits"].shape
+        if self._words.stopped is not None or self.generated == self._max_tokens:
+            return ()
+        if self._constraint is not None:
+            mask, complete = self._ruled = self._rules()
+            return () if complete else (self._chain.ask(vocab, mask),)
+        return [self._chain.ask(vocab, ahead=self.draft[:place]) for place in range(n)]
+
+    def advance(self, stop: int, rows: Mapping[str, F32], found: Sequence[Highest | None] = ()) -> None:
         self.computed = stop
         if not self._answering and not self.chosen:
             done = min(stop + len(self.source), self._asked)
@@ -159,7 +171,7 @@ class Generation(Work):
         draft, self.draft = self.draft[: len(rows["logits"]) - 1], []
         self.drafted += len(draft)
         for place, row in enumerate(rows["logits"]):
-            token = self._choose(row)
+            token = self._choose(row, found[place] if place < len(found) else None)
             if self.finished or self.moved or place == len(draft) or token != draft[place]:
                 break
             self.accepted += 1
@@ -167,15 +179,19 @@ class Generation(Work):
         if self._constraint is not None and not self.finished:
             _asked(self._constraint.ahead)
 
-    def _choose(self, row: F32) -> int:
+    def _rules(self) -> tuple[Bits | None, bool]:
+        """The mask for the next token; whether the constraint lets nothing follow."""
+        rules = self._constraint
+        return (None, False) if rules is None else _asked(lambda: (rules.mask(), rules.complete))
+
+    def _choose(self, row: F32, found: Highest | None) -> int:
         scores = log_probabilities(row) if self._logprobs is not None else None
-        rules, mask, complete = self._constraint, None, False
-        if rules is not None:
-            mask, complete = _asked(lambda: (rules.mask(), rules.complete))
+        rules = self._constraint
+        (mask, complete), self._ruled = self._ruled or self._rules(), None
         if complete:
             self.end("stop")
             return NO_TOKEN
-        token = self._chain.choose(row, mask)
+        token = self._chain.choose(row, mask, found)
         if self._forcing is not None:  # chosen all the same, so that what comes later draws the same numbers
             token = self._forcing.choose(token, mask)
         self._chain.accept(token)

@@ -125,6 +125,11 @@ def _scales(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(k, str) and _number()(v) for k, v in value.items())
 
 
+def _variables(value: Any) -> bool:
+    names = value.keys() if isinstance(value, Mapping) else {3}
+    return all(isinstance(name, str) and name not in ("messages", "tools") for name in names)
+
+
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_tokens": (lambda v: v is None or _integer(0)(v), "None or an integer of at least 0"),
     "temperature": (_number(0), "a number of at least 0"),
@@ -169,7 +174,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "user": (lambda v: isinstance(v, str) and len(v) <= 256, "a text of at most 256 characters"),
     "overflow": (lambda v: v in ("error", "drop_oldest", "drop_middle"), "'error', 'drop_oldest' or 'drop_middle'"),
     "enable_thinking": (_flag, "true or false"),
-    "chat_template_kwargs": (lambda v: isinstance(v, Mapping) and all(isinstance(k, str) for k in v), "a mapping"),
+    "chat_template_kwargs": (_variables, "a mapping of names other than 'messages' and 'tools'"),
     "reasoning": (lambda v: v in ("on", "off", "auto"), "'on', 'off' or 'auto'"),
     "reasoning_effort": (lambda v: isinstance(v, str) and 0 < len(v) <= 32, "a word such as 'low' or 'high'"),
     "reasoning_budget": (_integer(-1), "an integer of at least -1 (-1: no limit)"),

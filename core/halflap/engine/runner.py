@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from halflap.device.conversion import Converted
-from halflap.device.interface import Array, Device, Weight
+from halflap.device.interface import Array, Candidates, Device, Weight
+from halflap.graph.candidates import Ask, Highest
 from halflap.graph.extras import SCALES
 from halflap.graph.ir import Graph
 from halflap.graph.step import Step
@@ -28,6 +29,7 @@ class Runner:
         self._given_width = int(given.shape[1]) if given else 0
         self._scales = graph.values.get(SCALES)
         self._closing: list[Any] = []
+        self._finder: Candidates | None = None
         self._stages = plan.stages(graph)
         self._executables: list[Any] = []
         states: dict[int, Any] = {}
@@ -46,6 +48,8 @@ class Runner:
                 state, packed = states[stage.device]
                 executable = device.compile(stage.graph, packed, state, plan.limits)
                 self._executables.append(self._own(executable))
+                if "logits" in stage.sends:
+                    self._finder = getattr(device, "candidates", None)
         except BaseException:
             self.close()
             raise
@@ -82,6 +86,15 @@ class Runner:
             inputs = {name: live[name] for name in stage.graph.inputs() if name in live}
             live.update(executable.run(begun[stage.device], inputs, wanted).wait())
         return {name: live[name] for name in fetch}
+
+    def candidates(self, logits: Array, asks: Sequence[Ask | None]) -> Sequence[Highest | None]:
+        """What is asked of each row, by one call; None where nothing is, or where the device cannot tell."""
+        answers: list[Highest | None] = [None] * len(asks)
+        asked = [(row, ask) for row, ask in enumerate(asks) if ask is not None]
+        if self._finder is not None and asked:
+            for (row, _), highest in zip(asked, self._finder(logits, asked), strict=True):
+                answers[row] = highest
+        return answers
 
     def layers(self, group: str) -> int:
         return len(self._groups[group].layers)

@@ -11,6 +11,7 @@ import numpy as np
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.work import F32, Work
 from halflap.events import FinishReason
+from halflap.graph.candidates import Highest
 from halflap.sampling.chain import likeliest, log_probabilities
 
 
@@ -45,7 +46,7 @@ class Scoring(Work):
         first = max(bisect_left(self._rows, start), self._found)  # those before were found before a preemption
         return self._rows[first : bisect_left(self._rows, stop)]
 
-    def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
+    def advance(self, stop: int, rows: Mapping[str, F32], found: Sequence[Highest | None] = ()) -> None:
         self.computed = stop
         if rows:
             self._parts.append(self._kept(rows))
@@ -54,8 +55,8 @@ class Scoring(Work):
             self.finished = True
             none = np.zeros((0, 0), np.float32)
             names = self._parts[0] if self._parts else self.outputs
-            found = {name: [part[name] for part in self._parts] or [none] for name in names}
-            self._done({name: np.concatenate(parts) for name, parts in found.items()})
+            kept = {name: [part[name] for part in self._parts] or [none] for name in names}
+            self._done({name: np.concatenate(parts) for name, parts in kept.items()})
 
     def _kept(self, rows: Mapping[str, F32]) -> Mapping[str, F32]:
         """What is kept of the rows that a step gave."""

@@ -13,6 +13,7 @@ from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.metrics import Recorder
 from halflap.errors import HalflapError
 from halflap.events import FinishReason
+from halflap.graph.candidates import Ask, Highest
 
 F32 = npt.NDArray[np.float32]
 
@@ -125,8 +126,12 @@ class Work:
         """The places among [start, stop) whose rows are wanted."""
         raise NotImplementedError
 
-    def advance(self, stop: int, rows: Mapping[str, F32]) -> None:
-        """Tokens up to `stop` are computed; `rows` are those that were wanted."""
+    def asks(self, rows: Mapping[str, F32]) -> Sequence[Ask | None]:
+        """What a device may find of its rows of logits before `advance`; None: it needs the row."""
+        return ()
+
+    def advance(self, stop: int, rows: Mapping[str, F32], found: Sequence[Highest | None] = ()) -> None:
+        """Tokens up to `stop` are computed; `rows` are those that were wanted, `found` the answers to `asks`."""
         raise NotImplementedError
 
     def fail(self, error: BaseException) -> None:

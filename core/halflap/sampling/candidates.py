@@ -38,8 +38,10 @@ class Candidates:
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """Softmax over these candidates only."""
-        shifted = np.exp(self.logits.astype(np.float64) - np.float64(self.logits[0]))
-        return np.asarray(shifted / shifted.sum())
+        logits = self.logits.astype(np.float64)
+        shifted: npt.NDArray[np.float64] = np.exp(logits - logits[0])
+        shifted /= shifted.sum()
+        return shifted
 
     def keep(self, which: npt.NDArray[np.bool_] | slice) -> Candidates:
         return Candidates(self.ids[which], self.logits[which], self.rng)
@@ -50,6 +52,13 @@ class Candidates:
         return Candidates(self.ids[order], self.logits[order], self.rng)
 
 
+def check_mask(mask: npt.NDArray[np.uint8], vocab: int) -> None:
+    """Raises ConstraintError if a mask has another type, or fewer bits than there are tokens."""
+    if mask.dtype != np.uint8 or mask.ndim != 1 or 8 * len(mask) < vocab:
+        want = f"uint8 with a bit for each of {vocab} tokens"
+        raise ConstraintError("mask", got=f"{mask.dtype} {mask.shape}", want=want, field="constraint")
+
+
 def restrict(row: F32, mask: npt.NDArray[np.uint8], scratch: F32) -> None:
     """Make logits -inf in place where a mask's bit (token i: bit i % 8 of byte i // 8) is 0; NaN stays NaN.
 
@@ -57,11 +66,9 @@ def restrict(row: F32, mask: npt.NDArray[np.uint8], scratch: F32) -> None:
         scratch: (ceil(vocab / 8), 8), overwritten: memory that is there already takes half the time.
 
     Raises:
-        ConstraintError: the mask has another type, or fewer bits than the row has logits.
+        ConstraintError: as `check_mask`.
     """
-    if mask.dtype != np.uint8 or mask.ndim != 1 or 8 * len(mask) < len(row):
-        want = f"uint8 with a bit for each of {len(row)} tokens"
-        raise ConstraintError("mask", got=f"{mask.dtype} {mask.shape}", want=want, field="constraint")
+    check_mask(mask, len(row))
     _BOUNDS.take(mask[: len(scratch)], axis=0, mode="clip", out=scratch)
     np.minimum(row, scratch.reshape(-1)[: len(row)], out=row)
 

@@ -1,7 +1,8 @@
 """The steps of the sampling chain. Each is a small class: its signature is its options, its attributes are its state.
 
-Three kinds: `edit` changes the logits of a few ids in the whole row before anything is cut; `select` makes the first
-cut from the row itself; `apply` works on the candidates that are left. Names and defaults are those of llama-server.
+Three kinds: `edits` change the logits of a few ids in the whole row before anything is cut; `cut` makes the first cut
+from the few highest of the row and, where these do not settle it, `select` from the row itself; `apply` works on the
+candidates that are left. Names and defaults are those of llama-server.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from attrs import evolve
 
+from halflap.graph.candidates import Edits, Highest
 from halflap.sampling import candidates
 from halflap.sampling.candidates import Candidates
 
 F32 = npt.NDArray[np.float32]
+COVER = 256
+"""How many of the highest hold what TopP and MinP keep, but for flat rows."""
+MOST = 1024
+"""Of more than so many the row itself is as good."""
 
 
 @runtime_checkable
@@ -33,8 +40,19 @@ class Step:
     active = True
     """False: the options make this step a no-op, and the chain leaves it out."""
 
-    def edit(self, row: F32) -> None:
-        """Change logits of the whole row in place."""
+    reach = 0
+    """How many of the highest logits `cut` asks for; 0: it needs the row."""
+
+    sums = False
+    """`cut` reads the sums too."""
+
+    def edits(self, ahead: Sequence[int] = ()) -> Edits | None:
+        """What it changes in the row that follows `ahead`, which follows what was accepted."""
+        return None
+
+    def cut(self, found: Highest, rng: np.random.Generator) -> Candidates | None:
+        """The candidates that this step keeps of a whole row, if its highest prove them; else None."""
+        return None
 
     def select(self, row: F32, rng: np.random.Generator) -> Candidates | None:
         """The candidates that this step could keep of a whole row; None: it cannot say without all of them."""
@@ -51,12 +69,12 @@ class LogitBias(Step):
     """Adds to the logits of single tokens. Token ids are checked by the request."""
 
     def __init__(self, logit_bias: Mapping[int, float]) -> None:
-        self.ids = np.fromiter(logit_bias, np.int64, len(logit_bias))
-        self.values = np.fromiter(logit_bias.values(), np.float32, len(logit_bias))
+        ids = np.fromiter(logit_bias, np.int32, len(logit_bias))
+        self._edits = _edits(ids, bias=np.fromiter(logit_bias.values(), np.float32, len(logit_bias)))
         self.active = bool(logit_bias)
 
-    def edit(self, row: F32) -> None:
-        row[self.ids] += self.values
+    def edits(self, ahead: Sequence[int] = ()) -> Edits:
+        return self._edits
 
 
 class Penalties(Step):
@@ -77,13 +95,12 @@ class Penalties(Step):
         self.recent: deque[int] = deque(maxlen=None if repeat_last_n < 0 else repeat_last_n)
         self.active = repeat_last_n != 0 and (repeat_penalty, presence_penalty, frequency_penalty) != (1.0, 0.0, 0.0)
 
-    def edit(self, row: F32) -> None:
-        counts = Counter(self.recent)
-        ids = np.fromiter(counts, np.int64, len(counts))
+    def edits(self, ahead: Sequence[int] = ()) -> Edits:
+        counts = Counter(_with(self.recent, ahead))
+        ids = np.fromiter(counts, np.int32, len(counts))
         times = np.fromiter(counts.values(), np.float32, len(counts))
-        y = row[ids]
-        y = np.where(y > 0, y / np.float32(self.repeat), y * np.float32(self.repeat))
-        row[ids] = y - times * np.float32(self.frequency) - np.float32(self.presence)
+        offset = -(times * np.float32(self.frequency) + np.float32(self.presence))
+        return _edits(ids, repeat=np.full(len(ids), self.repeat, np.float32), offset=offset)
 
     def accept(self, token: int) -> None:
         self.recent.append(token)
@@ -110,15 +127,14 @@ class Dry(Step):
         self.recent: deque[int] = deque(maxlen=None if dry_penalty_last_n < 0 else dry_penalty_last_n)
         self.active = dry_multiplier != 0 and dry_base >= 1 and dry_penalty_last_n != 0
 
-    def edit(self, row: F32) -> None:
-        for token, length in self.repeats().items():
-            if length >= self.allowed:
-                exponent = min(length - self.allowed, 700)  # a float's range
-                row[token] -= np.float32(min(self.multiplier * self.base**exponent, 3e38))
+    def edits(self, ahead: Sequence[int] = ()) -> Edits:
+        pays = {token: self._pay(length) for token, length in self.repeats(ahead).items() if length >= self.allowed}
+        offset = -np.fromiter(pays.values(), np.float32, len(pays))
+        return _edits(np.fromiter(pays, np.int32, len(pays)), offset=offset)
 
-    def repeats(self) -> dict[int, int]:
+    def repeats(self, ahead: Sequence[int] = ()) -> dict[int, int]:
         """For each token that followed an earlier copy of the newest tokens: the longest such copy."""
-        newest_first = list(self.recent)[::-1]
+        newest_first = list(_with(self.recent, ahead))[::-1]
         reach = next((i for i, token in enumerate(newest_first) if token in self.breakers), len(newest_first))
         longest: dict[int, int] = {}
         for place, length in enumerate(_common_prefixes(newest_first)):
@@ -130,6 +146,10 @@ class Dry(Step):
 
     def accept(self, token: int) -> None:
         self.recent.append(token)
+
+    def _pay(self, length: int) -> float:
+        exponent = min(length - self.allowed, 700)  # a float's range
+        return min(self.multiplier * self.base**exponent, 3e38)
 
 
 class TopNSigma(Step):
@@ -153,6 +173,10 @@ class TopK(Step):
     def __init__(self, top_k: int = 40) -> None:
         self.k = top_k
         self.active = top_k > 0
+        self.reach = top_k if top_k <= MOST else 0
+
+    def cut(self, found: Highest, rng: np.random.Generator) -> Candidates:
+        return Candidates(found.ids, found.logits, rng).keep(slice(self.k))
 
     def select(self, row: F32, rng: np.random.Generator) -> Candidates:
         return candidates.top_k(row, self.k, rng)
@@ -185,6 +209,19 @@ class TopP(Step):
         self.p, self.min_keep = top_p, min_keep
         self.active = top_p < 1
 
+    reach, sums = COVER, True
+
+    def cut(self, found: Highest, rng: np.random.Generator) -> Candidates | None:
+        if not np.isfinite(found.log_sum):
+            return None
+        mass = np.exp(found.logits.astype(np.float64) - found.log_sum)
+        # Both sums are right to so much, that of `select` in f32 too: where both ends agree, the count is proven.
+        slack = 1e-5 + 2**-23 * (100 + abs(float(found.logits[0])))
+        least, most = (max(_enough(mass * (1 + s), self.p), self.min_keep, 1) for s in (slack, -slack))
+        if not least == most <= len(found.ids):
+            return None
+        return Candidates(found.ids, found.logits, rng).keep(slice(least))
+
     def select(self, row: F32, rng: np.random.Generator) -> Candidates:
         total = float(np.exp(row - row.max()).sum(dtype=np.float64))
         found = candidates.top_mass(row, self.p, rng)
@@ -201,6 +238,15 @@ class MinP(Step):
     def __init__(self, min_p: float = 0.05, min_keep: int = 0) -> None:
         self.p, self.min_keep = min_p, min_keep
         self.active = min_p > 0
+
+    reach = COVER
+
+    def cut(self, found: Highest, rng: np.random.Generator) -> Candidates | None:
+        count = int((found.logits >= found.logits[0] + np.float32(np.log(self.p))).sum())
+        count = max(count, self.min_keep)
+        if count >= len(found.ids) and not found.complete:
+            return None
+        return Candidates(found.ids, found.logits, rng).keep(slice(count))
 
     def select(self, row: F32, rng: np.random.Generator) -> Candidates:
         found = candidates.at_least(row, row.max() + np.float32(np.log(self.p)), rng)
@@ -232,6 +278,12 @@ class Temperature(Step):
     def __init__(self, temperature: float = 0.8, dynatemp_range: float = 0.0, dynatemp_exponent: float = 1.0) -> None:
         self.temperature, self.range, self.exponent = temperature, dynatemp_range, dynatemp_exponent
         self.active = temperature != 1 or dynatemp_range > 0
+        self.fixed = temperature > 0 and dynatemp_range <= 0
+
+    def scaled(self, found: Highest) -> Highest:
+        """The highest after a fixed temperature."""
+        logits = (found.logits / np.float32(self.temperature)).astype(np.float32)
+        return evolve(found, logits=logits, log_sum=found.log_sum_at)
 
     def apply(self, c: Candidates) -> Candidates:
         temperature = self.temperature
@@ -263,9 +315,26 @@ class Mirostat(Step):
         self.mu -= self.eta * (self._surprise.get(token, self.tau) - self.tau)
 
 
+def _edits(
+    ids: npt.NDArray[np.int32], bias: F32 | None = None, repeat: F32 | None = None, offset: F32 | None = None
+) -> Edits:
+    zeros = np.zeros(len(ids), np.float32)
+    return Edits(
+        ids,
+        zeros if bias is None else bias,
+        np.ones(len(ids), np.float32) if repeat is None else repeat,
+        zeros if offset is None else offset,
+    )
+
+
+def _with(recent: deque[int], ahead: Sequence[int]) -> deque[int]:
+    """The last tokens once these too were chosen."""
+    return deque([*recent, *ahead], recent.maxlen) if ahead else recent
+
+
 def _enough(p: npt.NDArray[np.float64], mass: float) -> int:
     """How many of these it takes to reach the mass; the smallest slack forgives rounding in the sum."""
-    return int(np.searchsorted(np.cumsum(p), mass - 1e-12) + 1)
+    return int(p.cumsum().searchsorted(mass - 1e-12)) + 1
 
 
 def _common_prefixes(tokens: Sequence[int]) -> list[int]:

@@ -13,7 +13,7 @@ from halflap.device.interface import Device, DeviceInfo
 from halflap.errors import HalflapError
 from halflap.testing.cases import Case, Failed, NotOffered, Result
 
-FAMILIES = ("op", "weight", "model", "invariance", "memory", "order", "slots", "errors", "lifetime")
+FAMILIES = ("op", "weight", "model", "invariance", "memory", "order", "slots", "candidates", "errors", "lifetime")
 SEEDS = 1000
 """More than any case's own seed."""
 

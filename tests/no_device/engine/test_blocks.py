@@ -102,7 +102,7 @@ class Guessed(Work):
     def wanted(self, start: int, stop: int) -> Sequence[int]:
         return range(stop - 1, stop) if stop == len(self.ids) else ()
 
-    def advance(self, stop: int, rows: Mapping[str, Any]) -> None:
+    def advance(self, stop: int, rows: Mapping[str, Any], found: Any = ()) -> None:
         self.computed = stop
         if stop < len(self.ids):
             return

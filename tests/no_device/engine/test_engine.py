@@ -40,6 +40,9 @@ class Runner:
         self.steps.append(step)
         return {name: step.ids[step.rows].astype(np.float32)[:, None] for name in fetch}
 
+    def candidates(self, logits: Any, asks: Any) -> Any:
+        raise AssertionError("nobody asked")
+
     def close(self) -> None:
         self.closed = True
 
@@ -212,7 +215,7 @@ class Counting(Work):
     def wanted(self, start: int, stop: int) -> Sequence[int]:
         return range(stop - 1, stop)
 
-    def advance(self, stop: int, rows: Any) -> None:
+    def advance(self, stop: int, rows: Any, found: Any = ()) -> None:
         self.computed = stop
         self.ids.append(7)
         if len(self.ids) == 6:

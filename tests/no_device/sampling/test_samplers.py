@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halflap import plugins
 from halflap.errors import ConstraintError, InvalidRequestError, SamplerError
+from halflap.graph.candidates import highest
 from halflap.sampling import candidates, samplers
 from halflap.sampling.candidates import Candidates
 from halflap.sampling.chain import DEFAULT, MIROSTAT, SamplerChain, Use, log_probabilities
@@ -125,8 +127,13 @@ def test_penalties_equal_their_definition(drawn: tuple[int, int, float, bool], t
         y = wanted[token]
         y = y / np.float32(1.3) if y > 0 else y * np.float32(1.3)
         wanted[token] = y - window.count(token) * np.float32(0.2) - np.float32(0.4)
-    step.edit(row)
+    step.edits().apply(row)
     np.testing.assert_allclose(row, wanted, rtol=1e-6)
+    ahead = samplers.Penalties(1.3, 0.4, 0.2, last)
+    for token in tokens[:5]:
+        ahead.accept(token)
+    seen, told = step.edits(), ahead.edits(tokens[5:])
+    assert (seen.ids.tolist(), seen.offset.tolist()) == (told.ids.tolist(), told.offset.tolist())
 
 
 @given(tokens=st.lists(st.integers(0, 3), max_size=40), breakers=st.sets(st.integers(0, 3), max_size=1))
@@ -149,7 +156,7 @@ def test_dry_pays_by_length() -> None:
     for token in [1, 2, 3, 4, 1, 2, 3]:
         step.accept(token)
     row = np.zeros(6, np.float32)
-    step.edit(row)
+    step.edits().apply(row)
     assert row.tolist() == [0, 0, 0, 0, -0.5 * 2.0 ** (3 - 2), 0]
 
 
@@ -246,17 +253,90 @@ class Empties(Raises):
 
 
 @pytest.mark.parametrize("bad", [Raises, Empties])
-def test_a_sampler_that_fails_is_named(bad: type[Raises]) -> None:
-    chain = SamplerChain(["top_k"], {}, 1)
-    chain.steps.append(bad())
-    chain._names.append("acme")
+def test_a_sampler_that_fails_is_named(bad: type[Raises], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "get", lambda kind, name: samplers.TopK if name == "top_k" else bad)
+    chain = SamplerChain(["top_k", "acme"], {}, 1)
     with pytest.raises(SamplerError, match="'acme'"):
         chain.choose(np.zeros(9, np.float32))
+
+
+CHAINS: dict[str, tuple[list[str], dict[str, float]]] = {
+    "default": ([*DEFAULT], {"repeat_penalty": 1.2, "frequency_penalty": 0.3, "presence_penalty": 0.1}),
+    "dry": ([*DEFAULT], {"dry_multiplier": 0.8, "logit_bias": {0: 1.5}}),  # type: ignore[dict-item]
+    "greedy": ([*DEFAULT], {"temperature": 0, "repeat_penalty": 0.7}),
+    "top_p": (["top_p", "temperature"], {"top_p": 0.7, "min_keep": 3}),
+    "flat top_p": (["top_p"], {"top_p": 0.99}),
+    "min_p": (["min_p", "xtc", "temperature"], {"min_p": 0.05, "xtc_probability": 0.5, "min_keep": 2}),
+    "low min_p": (["min_p"], {"min_p": 1e-9}),
+    "temperature first": (["temperature", "top_k", "top_p"], {"temperature": 0.6, "top_k": 7}),
+    "temperature and top_p": (["temperature", "top_p"], {"temperature": 0.3, "top_p": 0.8}),
+    "temperature and min_p": (["temperature", "min_p"], {"temperature": 1.7, "min_p": 0.3}),
+    "temperatures": (["temperature", "temperature", "top_k"], {"temperature": 0.5}),
+    "moving temperature": (["temperature", "top_k"], {"dynatemp_range": 0.4}),
+    "many": (["top_k"], {"top_k": 5000}),
+    "typical": (["typical_p"], {"typical_p": 0.5}),
+    "sigma": (["top_n_sigma"], {"top_n_sigma": 1.0}),
+    "mirostat": ([*MIROSTAT], {}),
+    "none": ([], {}),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@given(drawn=rows, seed=st.integers(0, 99), masked=st.booleans(), infinite=st.booleans())
+def test_a_chain_chooses_alike_from_a_row_and_from_its_highest(
+    name: str, drawn: tuple[int, int, float, bool], seed: int, masked: bool, infinite: bool
+) -> None:
+    names, options = CHAINS[name]
+    plain, quick = SamplerChain(names, options, seed), SamplerChain(names, options, seed)
+    row, rng = make_row(drawn), np.random.default_rng(seed)
+    if infinite:
+        row[rng.random(len(row)) < 0.5] = -np.inf
+        row[-1] = 1
+    bits = rng.random(len(row)) < 0.5
+    bits[-1] = True
+    mask = np.packbits(bits, bitorder="little") if masked else None
+    for _ in range(4):
+        ask = quick.ask(len(row), mask)
+        found = None if ask is None else highest(row, ask)
+        token = plain.choose(row.copy(), mask)
+        assert quick.choose(row.copy(), mask, found) == token
+        plain.accept(token)
+        quick.accept(token)
+
+
+def test_the_highest_of_a_row_do_for_the_usual_chains() -> None:
+    rng = np.random.default_rng(0)
+    row = rng.normal(0, 2.5, 5000).astype(np.float32)
+    row[rng.integers(0, 5000, 30)] += 12
+    spoiled = np.full_like(row, np.nan)  # whoever looks at it cannot choose from it
+    for name in ("default", "dry", "greedy", "top_p", "min_p", "temperature first", "temperature and top_p"):
+        names, options = CHAINS[name]
+        plain, quick = SamplerChain(names, options, 7), SamplerChain(names, options, 7)
+        ask = quick.ask(len(row))
+        assert ask is not None
+        assert quick.choose(spoiled, found=highest(row, ask)) == plain.choose(row.copy())
+
+
+def test_what_is_asked_ahead_is_what_is_asked_there() -> None:
+    ahead, there = (SamplerChain(*CHAINS[name], 1) for name in ("default", "default"))
+    for token in (5, 3):
+        there.accept(token)
+    first, second = ahead.ask(9, ahead=[5, 3]), there.ask(9)
+    assert first is not None
+    assert second is not None
+    pairs = [(a.ids.tolist(), a.offset.tolist(), a.repeat.tolist()) for ask in (first, second) for a in ask.edits]
+    assert pairs[0] == pairs[1]
+    assert pairs[0][0] == [5, 3]
 
 
 def test_nan_logits_are_an_error_and_no_token() -> None:
     with pytest.raises(SamplerError, match="NaN"):
         SamplerChain(DEFAULT, {}, 1).choose(np.float32([1, math.nan, 2]))
+    chain, row = SamplerChain(DEFAULT, {}, 1), np.float32([1, math.nan, 2])
+    ask = chain.ask(3)
+    assert ask is not None
+    with pytest.raises(SamplerError, match="NaN"):
+        chain.choose(row, found=highest(row, ask))
 
 
 def test_a_use_takes_its_own_options_only() -> None:

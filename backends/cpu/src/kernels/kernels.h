@@ -231,6 +231,34 @@ struct CompressTask {
   float *scratch;  // 6 · kCompressElements floats
 };
 
+// The highest of a row of logits, after changes to single ones and a mask: see hl_candidates.
+constexpr int64_t kCandidateBlock = 512;
+struct Candidate {
+  float logit;
+  int32_t id;
+};
+struct Edit {
+  int32_t id;
+  float bias, repeat, offset;
+};
+struct CandidatesTask {
+  const float *row;  // (vocab)
+  int64_t vocab;
+  const Edit *edits;  // (n_edits) by ascending ids; those of one id in the order in which they are made
+  int64_t n_edits;
+  const uint8_t *mask;  // a bit for each token; or null
+  int64_t count;        // 1 to vocab
+  float temperature;    // 0: no sums
+  // Brings the `count` highest of `size` to the front, the last of them to its place.
+  void (*select)(Candidate *found, int64_t size, int64_t count);
+  Candidate *found;  // candidates_space(count); on return the first n_found hold the highest, in no order
+  int64_t n_found;   // at least count; 0 if the row has a NaN
+  double log_sum, log_sum_at;
+  int64_t nans;
+};
+inline int64_t candidates_slack(int64_t count) { return count < 64 ? 64 : count; }
+inline int64_t candidates_space(int64_t count) { return count + candidates_slack(count) + kCandidateBlock; }
+
 struct Kernels {
   const char *name;
 
@@ -277,6 +305,8 @@ struct Kernels {
   void (*compress)(const CompressTask &task);
   // y (32): scores of 32 keys (dim, 32) under q (heads, dim) and a weight per head.
   void (*index_scores)(const float *q, const float *weights, int64_t heads, int64_t dim, const float *keys, float *y);
+
+  void (*candidates)(CandidatesTask &task);
 
   void (*matmul[kTypes])(const MatmulTask &task);
   void (*dequantize[kTypes])(const uint8_t *row, int64_t width, float *y);

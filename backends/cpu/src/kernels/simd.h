@@ -148,6 +148,12 @@ HALFLAP_INLINE Ints greater_magnitude(Ints a, Lanes b) {
 }
 HALFLAP_INLINE void store_ints(int32_t *p, Ints a) { _mm512_storeu_si512(p, a.v); }
 HALFLAP_INLINE Ints round_to_ints(Lanes a) { return {_mm512_cvtps_epi32(a.v)}; }
+// Bit i: lane i of a is greater than that of b; never where either is NaN.
+HALFLAP_INLINE uint32_t which_greater(Lanes a, Lanes b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ); }
+// bit i ? lane i : other
+HALFLAP_INLINE Lanes keep_lanes(uint32_t bits, Lanes a, Lanes other) {
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>(bits), other.v, a.v)};
+}
 
 #elif defined(__AVX2__)
 
@@ -230,6 +236,16 @@ HALFLAP_INLINE void store_ints(int32_t *p, Ints x) {
   _mm256_storeu_si256((__m256i *)(p + 8), x.b);
 }
 HALFLAP_INLINE Ints round_to_ints(Lanes x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+HALFLAP_INLINE uint32_t which_greater(Lanes x, Lanes y) {
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)), high = _mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ));
+  return static_cast<uint32_t>(low | high << 8);
+}
+HALFLAP_INLINE Lanes keep_lanes(uint32_t bits, Lanes x, Lanes other) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(bits));
+  const __m256i low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), high = _mm256_slli_epi32(low, 8);
+  const auto kept = [&](__m256i own) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, own), own)); };
+  return {_mm256_blendv_ps(other.a, x.a, kept(low)), _mm256_blendv_ps(other.b, x.b, kept(high))};
+}
 
 #elif defined(HALFLAP_NEON)
 
@@ -524,6 +540,21 @@ HALFLAP_INLINE float highest(Lanes a) {
   for (int half = 8; half; half /= 2)
     for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
   return t[0];
+}
+HALFLAP_INLINE uint32_t which_greater(Lanes a, Lanes b) {
+  float s[kLanes], t[kLanes];
+  store(s, a);
+  store(t, b);
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; i++) bits |= static_cast<uint32_t>(s[i] > t[i]) << i;
+  return bits;
+}
+HALFLAP_INLINE Lanes keep_lanes(uint32_t bits, Lanes a, Lanes other) {
+  float s[kLanes], t[kLanes];
+  store(s, a);
+  store(t, other);
+  for (int i = 0; i < kLanes; i++) s[i] = bits >> i & 1 ? s[i] : t[i];
+  return load(s);
 }
 #endif
 

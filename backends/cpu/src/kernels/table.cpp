@@ -23,6 +23,7 @@ const Kernels &kernels() {
     fill_kv(k);
     fill_attention(k);
     fill_hadamard(k);
+    fill_candidates(k);
     fill_conv(k);
     fill_compress(k);
     fill_delta_rule(k);

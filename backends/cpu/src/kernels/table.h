@@ -15,6 +15,7 @@ void fill_rope(Kernels &k);
 void fill_kv(Kernels &k);
 void fill_attention(Kernels &k);
 void fill_hadamard(Kernels &k);
+void fill_candidates(Kernels &k);
 void fill_conv(Kernels &k);
 void fill_compress(Kernels &k);
 void fill_delta_rule(Kernels &k);

@@ -300,6 +300,41 @@ typedef struct hl_backend_api {
   void (*fence_close)(hl_fence *fence);
 } hl_backend_api;
 
+/* -- extension "candidates": few tokens of each row of logits, instead of all of them ------------------------------- */
+
+/* Asks about rows of logits in host memory; only the last five are written. In each ask a logit l becomes, edit by edit
+ * in their order, y = l + bias; y = y > 0 ? y / repeat : y * repeat; l' = y + offset. Then the mask makes what it does not
+ * allow -infinity. Of the result the highest are told, descending, of equal ones the lower id first. Of a row with a NaN
+ * nothing is told but their number: found is 0. */
+typedef struct hl_candidates {
+  int64_t struct_size;
+  const float *logits; /* (n_rows, vocab) */
+  int64_t n_rows;
+  int64_t vocab;
+  int64_t n_asks;
+  int64_t width;               /* most that any ask wants */
+  const int32_t *row;          /* (n_asks) the row that each is about; several may be about the same */
+  const int32_t *count;        /* (n_asks) how many are wanted, 1 to width and to vocab */
+  const float *temperature;    /* (n_asks) of the second sum; 0: no sums are wanted */
+  const uint8_t *const *masks; /* (n_asks) bit i % 8 of byte i / 8: token i is allowed; each, or all: NULL */
+  const int32_t *edit_start;   /* (n_asks+1) slice of the edits per ask */
+  const int32_t *edit_id;
+  const float *edit_bias;
+  const float *edit_repeat;
+  const float *edit_offset;
+  int32_t *ids;       /* (n_asks, width) */
+  float *values;      /* (n_asks, width) their logits */
+  int32_t *found;     /* (n_asks) how many */
+  double *log_sums;   /* (n_asks, 2) log of the sum of exp(l) over the row, and of exp(l / temperature), to 1e-5 */
+  int64_t *nans;      /* (n_asks) how many edited logits of the row are NaN, allowed or not */
+} hl_candidates;
+
+/* What get_extension("candidates") returns. */
+typedef struct hl_candidates_api {
+  int64_t struct_size;
+  int32_t (*candidates)(hl_device *device, const hl_candidates *asks, hl_error *error);
+} hl_candidates_api;
+
 typedef struct hl_host {
   int64_t struct_size;
   int32_t abi_major;
