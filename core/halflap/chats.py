@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -69,7 +70,15 @@ class Chats:
     def info(self) -> ChatFormatInfo:
         from halflap.text.chat.detection import detected
 
-        return ChatFormatInfo(detected(self.template.source), self.template.source, self.template.capabilities)
+        source = self.template.source
+        return ChatFormatInfo(detected(source), source, self.template.capabilities, self._holds_calls)
+
+    @property
+    def _holds_calls(self) -> bool:
+        describe = getattr(self.format, "call_grammar", None)
+        function = {"name": "f", "parameters": {"type": "object"}}
+        written = describe([{"type": "function", "function": function}], "auto", "") if describe else None
+        return written is not None and find_spec("llguidance") is not None
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], options: Mapping[str, Any]) -> Prompt:
         """The prompt of a chat whose images were taken out."""

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-import halflap
 import msgspec
 from anyio import CapacityLimiter, to_thread
-from halflap import Completion, Event, Finish, HalflapError, Reasoning, Stream, Text
-from sse_starlette.sse import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+import halflap
+from halflap import Completion, Event, Finish, HalflapError, Reasoning, Stream, Text
 from halflap_server.errors import Refusal, refusal
 from halflap_server.pool import Lease
 from halflap_server.slots import Slot

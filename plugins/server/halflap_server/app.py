@@ -9,13 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 from attrs import define, field
-from halflap import HalflapError, Stream
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from halflap import HalflapError, Stream
 from halflap_server import openapi
 from halflap_server.answers import json_response
 from halflap_server.guard import Guard
@@ -155,6 +155,11 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page may load nothing that this server does not have."""
+PAGE_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),
+]
 
 
 class _Secured:
@@ -166,8 +171,7 @@ class _Secured:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode()),
-                                      (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-cache")]  # fmt: skip
+                message["headers"] = [*message["headers"], *PAGE_HEADERS]
             await send(message)
 
         await self._app(scope, receive, sending)
@@ -176,9 +180,7 @@ class _Secured:
 def _page(pages: StaticFiles, name: str) -> Any:
     async def endpoint(request: Request) -> Response:
         response = await pages.get_response(name, request.scope)
-        response.headers["content-security-policy"] = POLICY
-        response.headers["referrer-policy"] = "no-referrer"
-        response.headers["cache-control"] = "no-cache"
+        response.raw_headers += PAGE_HEADERS
         return response
 
     return endpoint

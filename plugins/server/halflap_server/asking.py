@@ -1,4 +1,4 @@
-"""What a model is asked: chats and prompts of any API as Halflap requests, with the server's and the model's defaults."""
+"""What a model is asked: chats of any API as Halflap requests, with the server's and the model's defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import halflap
 from halflap import plugins
-
 from halflap_server import options
 from halflap_server.bodies import Sampling
 from halflap_server.errors import invalid

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from attrs import define
+
 from halflap import Event, Finish, Reasoning, Text, Token, ToolCall
 
 Kind = Literal["thinking", "text", "call"]

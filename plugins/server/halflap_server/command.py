@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from halflap.cli import common
 from halflap.errors import InvalidRequestError, ModelNotFoundError
-
 from halflap_server.settings import Settings
 from halflap_server.sources import Source, checked, named, preset
 
@@ -25,8 +25,8 @@ OPEN_TO_ALL = "Set an API key (--api-key-file), or say --no-key if the network i
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--uds", type=click.Path(path_type=Path), help="Listen on a unix socket instead.")
-@click.option("--api-key", multiple=True, help="A key that clients must send; better --api-key-file, or HALFLAP_API_KEY.")
-@click.option("--api-key-file", type=click.Path(path_type=Path), help="File of keys, one a line.")
+@click.option("--api-key", multiple=True, help="A key that clients must send; see --api-key-file.")
+@click.option("--api-key-file", type=click.Path(path_type=Path), help="File of keys, one a line; or HALFLAP_API_KEY.")
 @click.option("--no-key", is_flag=True, help="Let everybody in who can reach the address.")
 @click.option("--cors-origins", default="", help="Origins whose pages may call, with commas; * for all.")
 @click.option("--ssl-key-file", type=click.Path(path_type=Path), help="TLS: the private key.")
@@ -75,6 +75,7 @@ def command(models: tuple[str, ...], model: tuple[str, ...], as_json: bool, **to
 
 
 def _sources(wishes: list[str], told: dict[str, Any]) -> list[Source]:
+    scales = common.adapters(told)
     base = Source(
         "",
         "",
@@ -82,7 +83,7 @@ def _sources(wishes: list[str], told: dict[str, Any]) -> list[Source]:
         loading=_loading(told),
         sampling=common.request_options(told),
         sleep_seconds=told["sleep_idle_seconds"],
-        adapters={Path(path).stem: path for path in (scales := common.adapters(told))},
+        adapters={Path(path).stem: path for path in scales},
         scales={Path(path).stem: scale for path, scale in scales.items()},
     )
     found = preset(told["presets"], base) if told["presets"] else []
@@ -118,7 +119,9 @@ def _loading(told: dict[str, Any]) -> dict[str, Any]:
     for name in ("caps", "layers", "pins"):
         if getattr(wishes, name):
             what = f"--{name.removesuffix('s') if name == 'pins' else name}"
-            raise InvalidRequestError(what, got="it with serve", want="a plan file of the model in a preset", field=name)
+            raise InvalidRequestError(
+                what, got="it with serve", want="a plan file of the model in a preset", field=name
+            )
     return {name: value for name, value in found.items() if value not in (None, ())}
 
 
@@ -128,7 +131,9 @@ def _settings(told: dict[str, Any]) -> Settings:
         try:
             keys += told["api_key_file"].read_text("utf-8").splitlines()
         except (OSError, UnicodeError) as cause:
-            raise InvalidRequestError("--api-key-file", got=str(cause), want="a readable file", field="api_key") from cause
+            raise InvalidRequestError(
+                "--api-key-file", got=str(cause), want="a readable file", field="api_key"
+            ) from cause
     settings = Settings(
         host=told["host"],
         port=told["port"],

@@ -10,12 +10,12 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from halflap import HalflapError
-from halflap.log import log
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from halflap import HalflapError
+from halflap.log import log
 from halflap_server.answers import Gone, json_response
 from halflap_server.errors import Refusal, refusal
 from halflap_server.settings import Settings
@@ -109,16 +109,16 @@ class Guard:
                 # A page of another site can have its own name point here; what its script then reads is ours.
                 raise Refusal(403, "permission_error", f"host: got {host!r:.80}, want a name of this machine")
         origin = headers.get("origin")
-        if origin and scope["method"] not in ("GET", "HEAD") and not self._same(origin, headers):
-            if self._allowed_origin(origin) is None:
-                message = f"origin: got {origin!r:.80}, want this server's own page, or an origin of --cors-origins"
-                raise Refusal(403, "permission_error", message)
+        foreign = origin and scope["method"] not in ("GET", "HEAD") and not self._same(origin, headers)
+        if foreign and self._allowed_origin(origin) is None:
+            message = f"origin: got {origin!r:.80}, want this server's own page, or an origin of --cors-origins"
+            raise Refusal(403, "permission_error", message)
         if self._digests and path not in OPEN and not path.startswith("/page/") and scope["method"] != "OPTIONS":
             given = headers.get("authorization", "")
             scheme, _, key = given.partition(" ")
             key = key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
             digest = _digest(key)  # of equal length, and every key is compared
-            if not any([hmac.compare_digest(digest, each) for each in self._digests]):
+            if sum(hmac.compare_digest(digest, each) for each in self._digests) == 0:
                 message = "api key: got none or a wrong one, want a key of this server"
                 raise Refusal(401, "authentication_error", message, headers={"WWW-Authenticate": "Bearer"})
 
@@ -153,7 +153,8 @@ def _why(error: Exception) -> Refusal:
     if isinstance(error, HTTPException):
         kind = {404: "not_found_error", 405: "invalid_request_error"}.get(error.status_code, "invalid_request_error")
         message = {404: "path: got one that nothing serves, want a route of /openapi.json"}.get(
-            error.status_code, f"method: got one this route has not, want {(error.headers or {}).get('Allow', 'another')}"
+            error.status_code,
+            f"method: got one this route has not, want {(error.headers or {}).get('Allow', 'another')}",
         )
         return Refusal(error.status_code, kind, message, headers=dict(error.headers or {}))
     return refusal(error)

@@ -1,6 +1,7 @@
 """`hf:org/repo[:quant]`: GGUF files of the Hugging Face hub, by huggingface_hub: resumable, checksummed, cached.
 
-`HF_HUB_OFFLINE=1` uses what is cached; `HF_ENDPOINT` names another hub of the same HTTP API; `HF_TOKEN` opens private ones.
+`HF_HUB_OFFLINE=1` uses what is cached, `HF_ENDPOINT` names another hub of the same HTTP API, `HF_TOKEN` opens private
+repositories.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def path(wish: str) -> Path:
 
 def _hub() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
     except ImportError as cause:
         raise PluginError(
             "models of the hub", got="no huggingface_hub", want="it installed", plugin="server",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from halflap.engine.metrics import BOUNDS, Histogram, Metrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from halflap.engine.metrics import BOUNDS, Histogram, Metrics
 
 COUNTERS = {
     "prompt_tokens": "Prompt tokens computed.",
@@ -31,7 +32,7 @@ HISTOGRAMS = {
 def page(state: Any) -> tuple[bytes, str]:
     """The page and its content type."""
     registry = CollectorRegistry()
-    registry.register(_Collector(state))  # type: ignore[arg-type]
+    registry.register(_Collector(state))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import halflap
 import msgspec
 
+import halflap
 from halflap_server import bodies, replies
 from halflap_server.settings import Settings
 

@@ -77,7 +77,9 @@ def schema_of(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:
         told = wanted.json_schema or {}
         schema = told.get("schema", wanted.schema)
         if not isinstance(schema, Mapping):
-            raise invalid("response_format.json_schema.schema", "response_format.json_schema.schema: got none, want one")
+            raise invalid(
+                "response_format.json_schema.schema", "response_format.json_schema.schema: got none, want one"
+            )
         return schema
     raise invalid(
         "response_format.type",

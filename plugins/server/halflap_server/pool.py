@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import halflap
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
+
+import halflap
 from halflap import HalflapError, Model
 from halflap.errors import DeviceMemoryError
 from halflap.log import log
 from halflap.text.chat.contract import ChatFormatInfo
-
 from halflap_server.errors import not_found
 from halflap_server.slots import Slots
 from halflap_server.sources import Source

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 def protocol(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol, with `seconds` for each request's head to arrive, from its connection's or its own first byte."""
+    """uvicorn's protocol, with `seconds` for each head to arrive, from the connection's or its own first byte."""
 
     class Patient(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None

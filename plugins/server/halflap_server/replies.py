@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from msgspec import UNSET, Struct, UnsetType
+
 from halflap import Completion, Token
 from halflap.events import Usage as Counted
-from msgspec import UNSET, Struct, UnsetType
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -90,7 +91,7 @@ class ChatReply(Struct, kw_only=True):
 
 class Delta(Struct, kw_only=True):
     role: str | UnsetType = UNSET
-    content: str | None | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallReply] | UnsetType = UNSET
 
@@ -111,7 +112,7 @@ class ChatChunk(Struct, kw_only=True):
     model: str
     system_fingerprint: str
     choices: list[ChunkChoice]
-    usage: Usage | None | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     timings: dict[str, Any] | UnsetType = UNSET
     prompt_progress: dict[str, Any] | UnsetType = UNSET
 
@@ -141,7 +142,7 @@ class TextReply(Struct, kw_only=True):
     model: str
     system_fingerprint: str
     choices: list[TextChoice]
-    usage: Usage | None | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     timings: dict[str, Any] | UnsetType = UNSET
 
 

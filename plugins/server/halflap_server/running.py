@@ -9,13 +9,13 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 import uvicorn
-from halflap.errors import InvalidRequestError
 
+from halflap.errors import InvalidRequestError
 from halflap_server.app import App
 from halflap_server.pool import Pool
 from halflap_server.protocol import protocol
@@ -100,9 +100,11 @@ def _listen(settings: Settings) -> socket.socket:
             found.bind(where)
         found.listen(2048)
     except OSError as cause:
-        where = settings.uds or f"{settings.host}:{settings.port}"
+        place = settings.uds or f"{settings.host}:{settings.port}"
         fix = "Choose another --port, or end what listens there."
-        raise InvalidRequestError(f"address {where}", got=str(cause), want="a free one", fix=fix, field="port") from cause
+        raise InvalidRequestError(
+            f"address {place}", got=str(cause), want="a free one", fix=fix, field="port"
+        ) from cause
     return found
 
 
@@ -133,7 +135,7 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, event, and the event's facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told = {"time": when, "level": record.levelname.lower(), "event": record.getMessage(), **_facts(record)}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)

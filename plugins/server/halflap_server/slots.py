@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
+
 from halflap import Request
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
+
 from halflap import plugins
 from halflap.engine.request import check_option
 from halflap.errors import InvalidRequestError, ModelFormatError, ModelNotFoundError

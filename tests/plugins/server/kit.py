@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+
 from halflap_server.app import App
 from halflap_server.pool import Pool
 from halflap_server.protocol import protocol

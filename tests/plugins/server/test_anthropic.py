@@ -7,7 +7,12 @@ import json
 from tests.plugins.server.kit import WEATHER, Running
 
 TOOL = {"name": "get_weather", "description": "Weather of a city", "input_schema": WEATHER["function"]["parameters"]}
-ASK = {"model": "starter", "max_tokens": 24, "temperature": 0, "messages": [{"role": "user", "content": "What is 12 + 9?"}]}
+ASK = {
+    "model": "starter",
+    "max_tokens": 24,
+    "temperature": 0,
+    "messages": [{"role": "user", "content": "What is 12 + 9?"}],
+}
 
 
 def test_a_message_is_answered(server: Running) -> None:
@@ -37,10 +42,20 @@ def test_a_tool_is_used_and_its_result_read(server: Running) -> None:
     (use,) = [block for block in reply["content"] if block["type"] == "tool_use"]
     assert (reply["stop_reason"], use["name"], set(use["input"])) == ("tool_use", "get_weather", {"city"})
     events = server.events("/v1/messages", {**ask, "stream": True})
-    pieces = [d["delta"]["partial_json"] for n, d in events if n == "content_block_delta" and "partial_json" in d["delta"]]
+    pieces = [
+        d["delta"]["partial_json"] for n, d in events if n == "content_block_delta" and "partial_json" in d["delta"]
+    ]
     assert json.loads("".join(pieces)) == use["input"]
-    result = {"type": "tool_result", "tool_use_id": use["id"], "content": [{"type": "text", "text": '{"sky": "sunny"}'}]}
-    turns = [*ask["messages"], {"role": "assistant", "content": reply["content"]}, {"role": "user", "content": [result]}]
+    result = {
+        "type": "tool_result",
+        "tool_use_id": use["id"],
+        "content": [{"type": "text", "text": '{"sky": "sunny"}'}],
+    }
+    turns = [
+        *ask["messages"],
+        {"role": "assistant", "content": reply["content"]},
+        {"role": "user", "content": [result]},
+    ]
     second = server.post("/v1/messages", {**ask, "messages": turns, "tool_choice": {"type": "auto"}}).json()
     assert second["content"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,7 +70,9 @@ def test_the_log_is_json_and_says_nothing_of_prompts() -> None:
         with httpx.Client(base_url=told["address"], timeout=60) as client:
             wait_ready(client)
             chat = {"messages": [{"role": "user", "content": "A secret about a purple fox"}], "max_tokens": 4}
-            number = client.post("/v1/chat/completions", json=chat, headers={"X-Request-Id": "mine-1"}).headers["x-request-id"]
+            number = client.post("/v1/chat/completions", json=chat, headers={"X-Request-Id": "mine-1"}).headers[
+                "x-request-id"
+            ]
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=60)
     assert number == "mine-1"
@@ -118,14 +121,20 @@ def test_tls(tmp_path: Path) -> None:
     )  # fmt: skip
     with serving("starter", "--ssl-key-file", str(key), "--ssl-cert-file", str(certificate), "--lazy") as (_, told):
         assert told["address"].startswith("https://")
-        assert httpx.get(f"{told['address']}/live", verify=str(certificate)).json() == {"status": "ok"}
+        assert httpx.get(f"{told['address']}/live", verify=ssl.create_default_context(cafile=certificate)).json() == {
+            "status": "ok"
+        }
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("nowhere.gguf",), "nowhere.gguf"), (("starter", "--ssl-key-file", "x"), "both"), (("--preset", "none.toml"), "none.toml"),
-     (("starter", "starter"), "twice"), (("starter", "--slot-save-path", "nowhere"), "nowhere"),
-     (("starter", "--api-key-file", "nowhere"), "nowhere"), (("starter", "--top-kk", "3"), "--top-kk"),
+    [(("nowhere.gguf",), "nowhere.gguf"),
+     (("starter", "--ssl-key-file", "x"), "both"),
+     (("--preset", "none.toml"), "none.toml"),
+     (("starter", "starter"), "twice"),
+     (("starter", "--slot-save-path", "nowhere"), "nowhere"),
+     (("starter", "--api-key-file", "nowhere"), "nowhere"),
+     (("starter", "--top-kk", "3"), "--top-kk"),
      (("starter", "-c", "99999999"), "ctx")],
 )  # fmt: skip
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:

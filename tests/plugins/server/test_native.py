@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from halflap_server.settings import Settings
 
+from halflap_server.settings import Settings
 from tests.plugins.server.kit import GREEDY, Running, running, starter
 
 
 def test_a_completion_has_llama_servers_members(server: Running) -> None:
-    reply = server.post("/completion", {"prompt": "The fox", "n_predict": 6, "temperature": 0, "ignore_eos": True, "return_tokens": True}).json()
-    wanted = "content tokens stop generation_settings model prompt stop_type stopping_word timings tokens_cached tokens_evaluated truncated"
+    reply = server.post(
+        "/completion",
+        {"prompt": "The fox", "n_predict": 6, "temperature": 0, "ignore_eos": True, "return_tokens": True},
+    ).json()
+    wanted = (
+        "content tokens stop generation_settings model prompt stop_type stopping_word timings tokens_cached truncated"
+    )
     assert set(wanted.split()) <= set(reply)
     assert (reply["stop"], reply["stop_type"], len(reply["tokens"])) == (True, "limit", 6)
     stopped = server.post("/completion", {"prompt": "The fox", "stop": [" "], **GREEDY}).json()
@@ -22,7 +27,9 @@ def test_a_completion_has_llama_servers_members(server: Running) -> None:
 
 
 def test_a_streamed_completion_ends_with_the_whole_facts(server: Running) -> None:
-    events = server.events("/completion", {"prompt": "The fox", "stream": True, "n_probs": 2, "return_progress": True, **GREEDY})
+    events = server.events(
+        "/completion", {"prompt": "The fox", "stream": True, "n_probs": 2, "return_progress": True, **GREEDY}
+    )
     whole = server.post("/completion", {"prompt": "The fox", **GREEDY}).json()
     assert "".join(data["content"] for _, data in events) == whole["content"]
     last = events[-1][1]
@@ -49,7 +56,9 @@ def test_tokens_and_text_go_both_ways(server: Running) -> None:
     prompt = server.post("/apply-template", {"messages": [{"role": "user", "content": "Hi"}]}).json()["prompt"]
     assert "Hi" in prompt
     count = server.post("/v1/chat/completions/input_tokens", {"messages": [{"role": "user", "content": "Hi"}]}).json()
-    reply = server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}).json()
+    reply = server.post(
+        "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    ).json()
     assert count == {"input_tokens": reply["usage"]["prompt_tokens"]}
 
 
@@ -83,7 +92,7 @@ def test_health_metrics_and_version(server: Running) -> None:
     assert "llamacpp:spec_decode_num_accepted_tokens_per_pos" in page
     assert float(values["llamacpp:tokens_predicted_total"]) > 0
     assert float(values['halflap_generated_tokens_total{model="starter"}']) > 0
-    buckets = [float(v) for k, v in values.items() if k.startswith('halflap_first_token_seconds_bucket')]
+    buckets = [float(v) for k, v in values.items() if k.startswith("halflap_first_token_seconds_bucket")]
     assert buckets == sorted(buckets)
     assert buckets[-1] == float(values['halflap_first_token_seconds_count{model="starter"}']) > 0
 

@@ -16,7 +16,11 @@ HELLO = [{"role": "user", "content": "What is 12 + 9?"}]
 def test_a_chat_is_answered_with_usage_and_timings(server: Running) -> None:
     reply = server.post("/v1/chat/completions", {"model": "starter", "messages": HELLO, **GREEDY}).json()
     (choice,) = reply["choices"]
-    assert (reply["object"], choice["message"]["role"], choice["finish_reason"]) == ("chat.completion", "assistant", "stop")
+    assert (reply["object"], choice["message"]["role"], choice["finish_reason"]) == (
+        "chat.completion",
+        "assistant",
+        "stop",
+    )
     assert "21" in choice["message"]["content"]
     usage = reply["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
@@ -60,10 +64,17 @@ def test_logprobs_are_told_for_each_token(server: Running) -> None:
 
 
 def test_a_schema_holds_the_answer(server: Running) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
     wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
     body = {"messages": HELLO, "response_format": wanted, "max_tokens": 60, "seed": 1}
-    assert set(json.loads(server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"])) == {"n"}
+    assert set(json.loads(server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"])) == {
+        "n"
+    }
 
 
 def test_tools_are_called_and_their_results_used(server: Running) -> None:
@@ -101,10 +112,15 @@ def test_the_second_turn_is_read_from_the_cache(server: Running) -> None:
 
 def test_text_completions_take_texts_ids_and_lists(server: Running) -> None:
     ids = server.post("/tokenize", {"content": "The fox"}).json()["tokens"]
-    told = [server.post("/v1/completions", {"prompt": p, **GREEDY}).json()["choices"] for p in ("The fox", ids, ["The fox", "A cat"])]
+    told = [
+        server.post("/v1/completions", {"prompt": p, **GREEDY}).json()["choices"]
+        for p in ("The fox", ids, ["The fox", "A cat"])
+    ]
     assert told[0][0]["text"] == told[1][0]["text"] == told[2][0]["text"]
     assert [choice["index"] for choice in told[2]] == [0, 1]
-    echoed = server.post("/v1/completions", {"prompt": "The fox", "echo": True, "logprobs": 2, **GREEDY}).json()["choices"][0]
+    echoed = server.post("/v1/completions", {"prompt": "The fox", "echo": True, "logprobs": 2, **GREEDY}).json()[
+        "choices"
+    ][0]
     assert echoed["text"] == "The fox" + told[0][0]["text"]
     assert len(echoed["logprobs"]["tokens"]) == len(echoed["logprobs"]["top_logprobs"])
     assert echoed["logprobs"]["text_offset"][0] == len("The fox")
@@ -138,7 +154,10 @@ def test_the_models_are_listed_with_what_they_are(server: Running) -> None:
     assert listed["meta"]["n_vocab"] == 2048
     assert server.get("/v1/models/starter").json()["id"] == "starter"
     assert server.get("/v1/models/other").status_code == 404
-    assert server.post("/v1/chat/completions", {"model": "gpt-4o", "messages": HELLO, **GREEDY}).json()["model"] == "starter"
+    assert (
+        server.post("/v1/chat/completions", {"model": "gpt-4o", "messages": HELLO, **GREEDY}).json()["model"]
+        == "starter"
+    )
 
 
 def test_an_assistant_turn_is_continued(server: Running) -> None:

@@ -6,11 +6,11 @@ import threading
 import time
 from pathlib import Path
 
-import halflap
 import pytest
+
+import halflap
 from halflap.errors import InvalidRequestError, ModelFormatError, ModelNotFoundError
 from halflap_server.sources import Source, checked, named, preset
-
 from tests.plugins.server.kit import GREEDY, Running, running, starter
 
 ASK = {"prompt": "The fox", **GREEDY}
@@ -137,7 +137,12 @@ def test_a_preset_names_models_and_what_they_share(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text(PRESET)
     small, other = preset(file, BASE)
-    assert (small.path, small.aliases, small.pinned, dict(small.loading)) == ("starter", ("gpt-4o-mini",), True, {"ctx": 512})
+    assert (small.path, small.aliases, small.pinned, dict(small.loading)) == (
+        "starter",
+        ("gpt-4o-mini",),
+        True,
+        {"ctx": 512},
+    )
     assert (other.at_start, dict(other.loading), dict(other.sampling)) == (True, {"ctx": 256}, {"temperature": 0})
 
 

@@ -27,8 +27,18 @@ def test_events_come_in_the_order_that_clients_expect(server: Running) -> None:
     names = [name for name, _ in events]
     assert all(name == data["type"] for name, data in events)
     assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
-    assert names[:4] == ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"]
-    assert names[-4:] == ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.completed"]
+    assert names[:4] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    ]
+    assert names[-4:] == [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
     assert set(names[4:-4]) == {"response.output_text.delta"}
     said = "".join(data["delta"] for name, data in events if name == "response.output_text.delta")
     assert said == text_of(events[-1][1]["response"]) == text_of(server.post("/v1/responses", ASK).json())
@@ -66,4 +76,7 @@ def test_an_answer_that_is_cut_is_incomplete(server: Running) -> None:
 
 def test_tokens_are_counted_without_answering(server: Running) -> None:
     count = server.post("/v1/responses/input_tokens", {"input": ASK["input"]}).json()
-    assert count == {"object": "response.input_tokens", "input_tokens": server.post("/v1/responses", ASK).json()["usage"]["input_tokens"]}
+    assert count == {
+        "object": "response.input_tokens",
+        "input_tokens": server.post("/v1/responses", ASK).json()["usage"]["input_tokens"],
+    }

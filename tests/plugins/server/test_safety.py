@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from halflap_server.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halflap_server.settings import Settings
 from tests.plugins.server.kit import GREEDY, Running, running, starter
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], **GREEDY}
 POSTS = (
-    "/v1/chat/completions /v1/completions /v1/responses /v1/messages /v1/messages/count_tokens /v1/embeddings /v1/rerank "
-    "/completion /infill /tokenize /detokenize /apply-template /models/load /models/unload /slots/0?action=save "
+    "/v1/chat/completions /v1/completions /v1/responses /v1/messages /v1/messages/count_tokens /v1/embeddings "
+    "/v1/rerank /completion /infill /tokenize /detokenize /apply-template /models/load /models/unload /slots/0?action=save "
     "/lora-adapters /v1/chat/completions/control /v1/chat/completions/input_tokens /v1/responses/input_tokens"
 ).split()
 
@@ -31,7 +31,9 @@ def keyed() -> Iterator[Running]:
         yield found
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret-one"}, {"X-Api-Key": "é"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret-one"}, {"X-Api-Key": "é"}]
+)
 def test_without_a_key_nothing_is_told(keyed: Running, headers: dict[str, str]) -> None:
     encoded = {name: value.encode() for name, value in headers.items()}
     for path in ("/v1/models", "/props", "/slots", "/metrics", "/openapi.json", "/nowhere"):
@@ -55,7 +57,9 @@ def test_other_sites_pages_may_not_call(keyed: Running, server: Running) -> None
     own = server.post("/v1/chat/completions", CHAT, headers={"Origin": server.url})
     assert own.status_code == 200
     ask = {"Origin": "https://good.example", "Access-Control-Request-Method": "POST"}
-    assert keyed.client.options("/v1/models", headers=ask).headers["access-control-allow-origin"] == "https://good.example"
+    assert (
+        keyed.client.options("/v1/models", headers=ask).headers["access-control-allow-origin"] == "https://good.example"
+    )
 
 
 def test_another_hosts_name_is_refused_on_loopback(server: Running) -> None:
@@ -167,7 +171,9 @@ def test_a_client_that_leaves_ends_its_answer(server: Running) -> None:
     body = {"prompt": "The fox", "n_predict": 400, "ignore_eos": True}
     for streaming in (True, False):
         with pytest.raises(httpx.TimeoutException) if not streaming else _nothing():  # noqa: SIM117
-            with server.client.stream("POST", "/completion", json={**body, "stream": streaming}, timeout=0.2) as response:
+            with server.client.stream(
+                "POST", "/completion", json={**body, "stream": streaming}, timeout=0.2
+            ) as response:
                 next(response.iter_lines())
         end = time.monotonic() + 30
         while server.pool.entries["starter"].served.model.metrics.running and time.monotonic() < end:  # type: ignore[union-attr]

@@ -129,11 +129,13 @@ class ChatFormatInfo:
     Attributes:
         name: as it is registered.
         template: its Jinja text.
+        holds_calls: `tool_choice="auto"` can be asked of it.
     """
 
     name: str
     template: str
     capabilities: Capabilities
+    holds_calls: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import halflap
-from halflap import Completion, Event, Finish, Prefill
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
+from halflap import Completion, Event, Finish, Prefill
 from halflap_server import options
 from halflap_server.answers import answer, named, on_thread
 from halflap_server.asking import chats
@@ -123,7 +123,10 @@ def chat_of(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _turn(role: str, blocks: Sequence[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
-    results, parts, calls, thoughts = [], [], [], []
+    results: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    thoughts: list[str] = []
     for place, block in enumerate(blocks):
         kind, here = block["type"], f"{where}[{place}]"
         if kind == "text":
@@ -138,8 +141,8 @@ def _turn(role: str, blocks: Sequence[Mapping[str, Any]], where: str) -> list[di
         elif kind == "thinking":
             thoughts.append(block.get("thinking") or "")
         elif kind != "redacted_thinking":
-            message = f"{here}.type: got {kind!r:.40}, want text, image, tool_use, tool_result or thinking"
-            raise invalid(f"{here}.type", message)
+            want = "text, image, tool_use, tool_result or thinking"
+            raise invalid(f"{here}.type", f"{here}.type: got {kind!r:.40}, want {want}")
     if not (parts or calls or thoughts):
         return results
     message: dict[str, Any] = {"role": role, "content": parts}
@@ -212,19 +215,17 @@ class MessageWriter:
             start = {"type": "content_block_start", "index": block.place, "content_block": empty}
             return named("content_block_start", start)
         if what == "grows":
-            delta = {
+            delta: dict[str, Any] = {
                 "thinking": {"type": "thinking_delta", "thinking": text},
                 "text": {"type": "text_delta", "text": text},
                 "call": {"type": "input_json_delta", "partial_json": text},
             }[block.kind]
-            return named(
-                "content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta}
-            )
+            return named("content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta})
         signed = b""
         if block.kind == "thinking":  # clients wait for it; nothing here is signed
-            delta = {"type": "signature_delta", "signature": ""}
+            unsigned = {"type": "signature_delta", "signature": ""}
             signed = named(
-                "content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta}
+                "content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": unsigned}
             )
         return signed + named("content_block_stop", {"type": "content_block_stop", "index": block.place})
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import halflap
-from halflap import Completion, Event, Finish, Prefill, Reasoning, Text, ToolCall
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
+from halflap import Completion, Event, Finish, Prefill, Reasoning, Text, ToolCall
 from halflap_server import options
 from halflap_server.answers import answer, data
 from halflap_server.asking import chats, chosen, messages_of, tools_of

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import halflap
-from halflap import Completion, Event, Finish, Text, Token
-from halflap.text.tokenizer import Tokenizer
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
+from halflap import Completion, Event, Finish, Text, Token
+from halflap.text.tokenizer import Tokenizer
 from halflap_server.answers import answer, data
 from halflap_server.asking import chosen, seeded
 from halflap_server.bodies import Completions, Prompt
@@ -139,7 +139,7 @@ class TextWriter:
     def _told(self, tokens: Sequence[Token], offset: int) -> TextLogprobs:
         texts = [text_of(token.bytes) for token in tokens]
         offsets = [offset + sum(map(len, texts[:place])) for place in range(len(texts))]
-        likeliest = [self._likeliest(token) for token in tokens]
+        likeliest: list[dict[str, float] | None] = [self._likeliest(token) for token in tokens]
         return TextLogprobs(texts, [_finite(token.logprob) for token in tokens], likeliest, offsets)
 
     def _likeliest(self, token: Token) -> dict[str, float]:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import halflap
-from halflap import Completion, Event, Finish, Prefill, Text, Token
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
+from halflap import Completion, Event, Finish, Prefill, Text, Token
 from halflap_server.answers import answer, data
 from halflap_server.asking import chosen, seeded
 from halflap_server.bodies import Completion as CompletionBody

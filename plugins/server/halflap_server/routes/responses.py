@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import halflap
-from halflap import Completion, Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
+from halflap import Completion, Event, Finish, Prefill, Reasoning, Text, Token, ToolCall
 from halflap_server import options
 from halflap_server.answers import answer, encode, json_response, named
 from halflap_server.asking import chats, chosen, content_of
@@ -151,7 +151,9 @@ def chat_of(instructions: str | None, items: Sequence[Item]) -> list[dict[str, A
         if kind == "message":
             role = item.get("role")
             if role not in ("user", "assistant", "system", "developer"):
-                raise invalid(f"{where}.role", f"{where}.role: got {role!r:.40}, want user, assistant, system, developer")
+                raise invalid(
+                    f"{where}.role", f"{where}.role: got {role!r:.40}, want user, assistant, system, developer"
+                )
             content = content_of(_parts(item.get("content"), where), f"{where}.content")
             thought = found[-1] if found and found[-1].get("thought") else None
             if role == "assistant" and thought is not None:
@@ -292,15 +294,28 @@ class ResponseWriter:
 
     def _begins(self, block: Block) -> bytes:
         number = secrets.token_hex(12)
+        item: Item
         if block.kind == "call":
             item = {"type": "function_call", "id": f"fc_{number}", "call_id": block.id, "name": block.name,
                     "arguments": "", "status": "in_progress"}  # fmt: skip
         elif block.kind == "text":
             part: Item = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-            item = {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "in_progress", "content": [part]}
+            item = {
+                "type": "message",
+                "id": f"msg_{number}",
+                "role": "assistant",
+                "status": "in_progress",
+                "content": [part],
+            }
         else:
             part = {"type": "reasoning_text", "text": ""}
-            item = {"type": "reasoning", "id": f"rs_{number}", "summary": [], "content": [part], "status": "in_progress"}
+            item = {
+                "type": "reasoning",
+                "id": f"rs_{number}",
+                "summary": [],
+                "content": [part],
+                "status": "in_progress",
+            }
         self._items[block.place] = item
         empty = {**item, "content": []} if "content" in item else item
         told = self._event("response.output_item.added", output_index=block.place, item=empty)

@@ -6,12 +6,12 @@ import re
 import time
 from typing import Any
 
-import halflap
 import msgspec
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
 from halflap_server import metrics as exposition
 from halflap_server.answers import SUBMITTING, json_response
 from halflap_server.bodies import Cancel, LoadModel, Lora, SaveSlot, UnloadModel
@@ -264,5 +264,3 @@ def _off(name: str) -> Refusal:
 async def version(request: Request) -> Response:
     """What is running."""
     return json_response({"version": halflap.__version__})
-
-

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import halflap
 from starlette.requests import Request
 from starlette.responses import Response
 
+import halflap
 from halflap_server import options
 from halflap_server.answers import json_response, on_thread
 from halflap_server.asking import messages_of, tools_of
