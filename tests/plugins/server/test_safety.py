@@ -18,7 +18,8 @@ from tests.plugins.server.kit import GREEDY, Running, running, starter
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], **GREEDY}
 POSTS = (
     "/v1/chat/completions /v1/completions /v1/responses /v1/messages /v1/messages/count_tokens /v1/embeddings "
-    "/v1/rerank /completion /infill /tokenize /detokenize /apply-template /models/load /models/unload /slots/0?action=save "
+    "/v1/rerank "
+    "/completion /infill /tokenize /detokenize /apply-template /models/load /models/unload /slots/0?action=save "
     "/lora-adapters /v1/chat/completions/control /v1/chat/completions/input_tokens /v1/responses/input_tokens"
 ).split()
 

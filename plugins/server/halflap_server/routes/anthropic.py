@@ -223,7 +223,7 @@ class MessageWriter:
             return named("content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta})
         signed = b""
         if block.kind == "thinking":  # clients wait for it; nothing here is signed
-            unsigned = {"type": "signature_delta", "signature": ""}
+            unsigned: dict[str, Any] = {"type": "signature_delta", "signature": ""}
             signed = named(
                 "content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": unsigned}
             )
