@@ -95,7 +95,7 @@ def _operation(endpoint: Callable[..., Any], path: str, reference: dict[Any, Any
         reply = REPLIES.get(name)
         success["content"] = {"application/json": {"schema": reference[reply] if reply else {}}}
     if name in STREAMING:
-        success["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        success["content"]["text/event-stream"] = {}
     failure = {"application/json": {"schema": reference[replies.ErrorReply] if "messages" not in path else {}}}
     answers = {"200": success}
     answers |= {status: {"description": about, "content": failure} for status, about in FAILURES.items()}

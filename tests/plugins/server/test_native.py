@@ -72,7 +72,7 @@ def test_props_say_how_the_model_is_served(server: Running) -> None:
 
 def test_a_model_without_infill_tokens_says_so(server: Running) -> None:
     response = server.post("/infill", {"input_prefix": "def f(", "input_suffix": "return 1"})
-    assert response.status_code == 501
+    assert response.status_code == 400
     assert "starter" in response.json()["error"]["message"]
 
 

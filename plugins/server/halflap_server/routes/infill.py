@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halflap_server.bodies import Extra
-from halflap_server.errors import Refusal
+from halflap_server.errors import invalid
 from halflap_server.pool import Lease
 
 SPELLINGS = {
@@ -31,7 +31,7 @@ def infill_ids(
         prompt: what the middle begins with.
 
     Raises:
-        Refusal: 501, a model whose vocabulary has no tokens for this.
+        Refusal: a model whose vocabulary has no tokens for this.
     """
     tokenizer = lease.model.tokenizer
     marks = {
@@ -41,7 +41,7 @@ def infill_ids(
     begin, hole, middle = (marks[part] for part in ("prefix", "suffix", "middle"))
     if begin is None or hole is None or middle is None:
         message = f"model: got {lease.served.name!r}, which has no infill tokens, want one that can fill in"
-        raise Refusal(501, "not_supported_error", message, "model")
+        raise invalid("model", message)
 
     def plain(text: str) -> list[int]:
         return tokenizer.encode(text, add_special=False, parse_special=False)
