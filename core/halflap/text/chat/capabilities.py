@@ -95,6 +95,6 @@ def _content(found: Capabilities, text: str) -> Any:
     return [{"type": "text", "text": text}] if found.parts else text
 
 
-def _call(id: str, objects: bool, name: str = TOOL, value: str = VALUE) -> dict[str, Any]:
+def _call(call_id: str, objects: bool, name: str = TOOL, value: str = VALUE) -> dict[str, Any]:
     arguments: Any = {KEY: value} if objects else f'{{"{KEY}": "{value}"}}'
-    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -121,7 +120,8 @@ def _continued(form: ChatFormat, messages: Messages, tools: Sequence[Any], told:
         start = "".join(piece.text for piece in form.render(before, tools, **told))
     except TemplateError:
         start = whole.removesuffix(words)
-    return Prompt(pieces, whole[len(os.path.commonprefix([whole, start])) :])
+    same = (place for place, pair in enumerate(zip(whole, start, strict=False)) if pair[0] != pair[1])
+    return Prompt(pieces, whole[next(same, len(start)) :])
 
 
 def _text(content: Any) -> str:
