@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"placement"}),
     frozenset({"engine"}),
     frozenset({"stream", "loading", "images"}),
+    frozenset({"chats"}),
     frozenset({"model"}),
     frozenset({"isolation"}),
     frozenset({"assembly"}),

@@ -1,4 +1,4 @@
-"""Thoughts that have used up their tokens are ended: the closing tag's tokens come next, whatever the model would say."""
+"""Thoughts that have used up their tokens are ended: the closing tag's come next, whatever the model would say."""
 
 from __future__ import annotations
 

@@ -41,14 +41,14 @@ class Calls:
         self.count = 0
         self._ids: set[str] = set()
 
-    def begin(self, name: str, id: str | None = None) -> None:
+    def begin(self, name: str, own_id: str | None = None) -> None:
         """A call's name is certain."""
-        if not id or id in self._ids:
-            id = f"call_{secrets.token_hex(8)}"
-        self._ids.add(id)
+        if not own_id or own_id in self._ids:
+            own_id = f"call_{secrets.token_hex(8)}"
+        self._ids.add(own_id)
         self.count += 1
         self._feed.forget()
-        self._put(ToolCall(self.count - 1, id, name, ""))
+        self._put(ToolCall(self.count - 1, own_id, name, ""))
 
     def piece(self, text: str) -> None:
         """The next of its arguments."""
@@ -93,7 +93,7 @@ class JsonCalls:
     def _one(self, feed: Feed, calls: Calls) -> Reading[bool]:
         if not (yield from feed.accept("{")):
             return False
-        name = id = None
+        name = own_id = None
         begun, early = False, []  # type: ignore[var-annotated]
         while True:
             yield from feed.space()
@@ -107,11 +107,11 @@ class JsonCalls:
                 if not name or not self._fits(name, calls):
                     return False
             elif key in _IDS and (yield from feed.begins('"')):
-                id = yield from _text(feed)
-                if id is None:
+                own_id = yield from _text(feed)
+                if own_id is None:
                     return False
             elif key in _ARGUMENTS and name and not begun and not early and (yield from feed.begins("{")):
-                calls.begin(name, id)
+                calls.begin(name, own_id)
                 begun = True
                 if not (yield from value(feed, JSON, calls.piece)):
                     return False
@@ -127,7 +127,7 @@ class JsonCalls:
         if not name:
             return False
         if not begun:
-            calls.begin(name, id)
+            calls.begin(name, own_id)
             calls.piece(_object("".join(early)))
         return True
 

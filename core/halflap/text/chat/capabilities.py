@@ -10,12 +10,11 @@ from attrs import evolve
 from halflap.text.chat.contract import Capabilities
 
 Try = Callable[..., str | None]
-"""Renders (messages, tools=…) as they are; None: the template refused them."""
+"""Renders (messages, tools) as they are; None: the template refused them."""
 
 USER, SYSTEM, TOOL, KEY, VALUE, RESULT, WORDS, THOUGHT = (
     f"needle{name}" for name in ("user", "system", "tool", "key", "value", "result", "words", "thought")
 )
-QUESTION: Final = {"role": "user", "content": USER}
 TOOLS: Final = [
     {
         "type": "function",
@@ -37,14 +36,15 @@ LONG_ID: Final = "call_0123456789abcdef"
 def probe(render: Try) -> Capabilities:
     """Capabilities of a template."""
     found = Capabilities()
-    alone = render([QUESTION])
-    if alone is None or USER not in alone:
-        parts = render([{"role": "user", "content": [{"type": "text", "text": USER}]}])
-        found = evolve(found, parts=parts is not None and USER in parts)
+    for parts, empty in ((False, False), (True, False), (False, True), (True, True)):
+        tried = evolve(found, parts=parts, empty_tools=empty)
+        if USER in (render([{"role": "user", "content": _content(tried, USER)}], [] if empty else None) or ""):
+            found = tried
+            break
     question = {"role": "user", "content": _content(found, USER)}
 
-    def shows(needle: str, *messages: Mapping[str, Any], tools: Sequence[Any] = ()) -> bool:
-        return needle in (render([*messages], tools) or "")
+    def shows(needle: str, *messages: Mapping[str, Any], tools: Sequence[Any] | None = None) -> bool:
+        return needle in (render([*messages], tools or ([] if found.empty_tools else None)) or "")
 
     answer = {"role": "assistant", "content": _content(found, WORDS)}
     found = evolve(
@@ -95,6 +95,6 @@ def _content(found: Capabilities, text: str) -> Any:
     return [{"type": "text", "text": text}] if found.parts else text
 
 
-def _call(id: str, objects: bool, name: str = TOOL, value: str = VALUE) -> dict[str, Any]:
+def _call(call_id: str, objects: bool, name: str = TOOL, value: str = VALUE) -> dict[str, Any]:
     arguments: Any = {KEY: value} if objects else f'{{"{KEY}": "{value}"}}'
-    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -100,6 +100,7 @@ class Capabilities:
         reasoning_field: where it looks for the thoughts of earlier turns; "": nowhere.
         thought_and_words: it writes thoughts beside words and calls; else the words are left out.
         thinking_switch: it has a variable that turns thinking on and off.
+        empty_tools: no tools are an empty list, else None.
     """
 
     system: bool = True
@@ -117,6 +118,7 @@ class Capabilities:
     reasoning_field: str = ""
     thought_and_words: bool = False
     thinking_switch: bool = False
+    empty_tools: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

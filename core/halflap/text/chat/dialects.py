@@ -101,7 +101,7 @@ DIALECTS: Final = {
                 f"{MINIMAX}</tool_call>",
             ),
         ),
-    ),  # fmt: skip
+    ),
     "minicpm5": Dialect(
         "MiniCPM 5",
         ("<function name=", "<param name=", "</param>", "</function>"),
@@ -123,7 +123,7 @@ DIALECTS: Final = {
             "",
             "<｜tool▁calls▁end｜>",
         ),
-    ),  # fmt: skip
+    ),
     "deepseek_r1": Dialect(
         "DeepSeek R1 and its distillates, which fence the arguments",
         ("<｜Assistant｜>", "<｜tool▁calls▁begin｜>", "```json"),
@@ -136,7 +136,7 @@ DIALECTS: Final = {
             "\n",
             "<｜tool▁calls▁end｜>",
         ),
-    ),  # fmt: skip
+    ),
     "deepseek_v3_2": Dialect(
         "DeepSeek V3.2 and V4",
         ("｜DSML｜", "<｜Assistant｜>", "invoke name="),
@@ -161,7 +161,7 @@ DIALECTS: Final = {
             ),
         ),
         calls_end_thoughts=True,
-    ),  # fmt: skip
+    ),
     "mistral": Dialect(
         "Mistral Small 3.2, Ministral 3, Magistral, Devstral",
         ("[TOOL_CALLS]", "[ARGS]", "[INST]"),
@@ -252,7 +252,7 @@ DIALECTS: Final = {
             ",",
             "\n]<|END_ACTION|>",
         ),
-    ),  # fmt: skip
+    ),
     "command_r": Dialect(
         "Command R and R+",
         ("<|CHATBOT_TOKEN|>", "Action:", "directly_answer"),

@@ -41,8 +41,7 @@ class Family(Plain):
         thinking = not given and self._opened(prompt)
         parser = DialectParser(self.dialect, parameters(tools), thinking, reasoning, calls)
         if given:
-            parser.push(given)
-            parser.skips_space = False
+            parser.pass_over(given)
         elif self.dialect.prompted and prompt.endswith(self.dialect.prompted):
             parser.push(self.dialect.prompted)
         return parser
@@ -86,8 +85,7 @@ class Harmony(Plain):
         start = given.rfind("<|start|>")
         parser = HarmonyParser(parameters(tools), start < 0, reasoning, calls)
         if start >= 0:
-            parser.push(given[start:])
-            parser.skips_space = False
+            parser.pass_over(given[start:])
         return parser
 
 

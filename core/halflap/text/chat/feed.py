@@ -36,6 +36,10 @@ class Feed:
         self._text, self._at, self.ended = "", 0, False
         self._marked: list[str] | None = None
 
+    def __len__(self) -> int:
+        """Characters that wait to be read."""
+        return len(self._text) - self._at
+
     def push(self, text: str) -> None:
         self._text, self._at = self._text[self._at :] + text, 0
 
@@ -115,17 +119,15 @@ class Feed:
         return "".join(parts)
 
     def chunk(self, tags: Tags) -> Reading[tuple[str, str]]:
-        """Takes text up to a tag, as much as is certain to be none: (text, the tag behind it, which is taken too).
-
-        The tag is "" while none has come; both are "" at the end.
-        """
+        """Takes what comes next: (text that is certain to be no tag, "") or ("", a tag); both are "" at the end."""
         while True:
             match = tags.pattern.search(self._text, self._at)
             if match is not None:
                 coming = self._text[match.start() : match.start() + tags.longest]
                 if self.ended or coming not in tags.beginnings:
-                    text = self.take(match.start() - self._at)
-                    return text, self.take(len(match[0]))
+                    if match.start() > self._at:
+                        return self.take(match.start() - self._at), ""
+                    return "", self.take(len(match[0]))
                 safe = match.start()  # it may become a longer one
             else:
                 safe = len(self._text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from halflap.events import ChatEvent, Reasoning, Text
@@ -44,7 +44,7 @@ class HarmonyParser(Machine):
     def read(self) -> Reading[None]:
         if self._header:
             begun = yield from self.feed.space()
-            head = begun + ((yield from self.feed.accept(" ")) and " " or "")
+            head = begun + (((yield from self.feed.accept(" ")) and " ") or "")
             for opening in (CHANNEL, "to="):
                 if (yield from self.feed.begins(opening)):
                     yield from self._message("")

@@ -61,8 +61,10 @@ def _plain(message: Mapping[str, Any], can: Capabilities) -> Message:
     return copy
 
 
-def _short(id: str) -> str:
-    return id if len(id) == 9 and id.isalnum() else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:9]
+def _short(long: str) -> str:
+    return (
+        long if len(long) == 9 and long.isalnum() else hashlib.sha256(long.encode("utf-8", "replace")).hexdigest()[:9]
+    )
 
 
 def _name_results(messages: Sequence[Message]) -> None:
@@ -112,10 +114,10 @@ def _call(call: Any, place: int, can: Capabilities) -> Any:
         return call
     arguments = function.get("arguments", {})
     arguments = _object(arguments) if can.object_arguments else _json(arguments)
-    id = str(call.get("id") or f"call{place:05d}")
+    call_id = str(call.get("id") or f"call{place:05d}")
     return {
         **call,
-        "id": _short(id) if can.short_ids else id,
+        "id": _short(call_id) if can.short_ids else call_id,
         "type": "function",
         "function": {**function, "arguments": arguments},
     }
@@ -165,8 +167,8 @@ def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
         for number, call in enumerate(calls):
             bare = {key: value for key, value in message.items() if key not in THOUGHTS} if number else message
             yield {**bare, "content": message["content"] if not number else "", "tool_calls": [call]}
-            id = call.get("id") if isinstance(call, Mapping) else None
-            own = [result for result in results if result.get("tool_call_id") == id]
+            call_id = call.get("id") if isinstance(call, Mapping) else None
+            own = [result for result in results if result.get("tool_call_id") == call_id]
             yield from own
             results = [result for result in results if result not in own]
         yield from results

@@ -8,26 +8,14 @@ from typing import Final
 from halflap.errors import InvalidRequestError
 
 
-def _turns(each: str, begin: str, fold: bool = False) -> str:
-    """A template that writes each message alike, and then what begins the answer.
-
-    Args:
-        each: of one message; `content` is its text.
-        fold: there are no system messages: they go before the first user message.
-    """
+def _turns(each: str, begin: str) -> str:
+    """A template that writes each message alike, and then what begins the answer; `content` is a message's text."""
     loop = "{%- for m in messages -%}{%- set content = m['content'] | trim -%}"
-    if fold:
-        loop = (
-            "{%- set ns = namespace(system='') -%}"
-            "{%- for m in messages -%}{%- set content = m['content'] | trim -%}"
-            "{%- if m['role'] == 'system' -%}{%- set ns.system = ns.system ~ content ~ '\\n\\n' -%}{%- else -%}"
-            "{%- if m['role'] == 'user' -%}{%- set content = ns.system ~ content -%}{%- set ns.system = '' -%}{%- endif -%}"
-        )
-    end = "{%- endif -%}{%- endfor -%}" if fold else "{%- endfor -%}"
-    return f"{loop}{each}{end}{{%- if add_generation_prompt -%}}{begin}{{%- endif -%}}"
+    return f"{loop}{each}{{%- endfor -%}}{{%- if add_generation_prompt -%}}{begin}{{%- endif -%}}"
 
 
 def _by_role(system: str, user: str, assistant: str) -> str:
+    """One text for each role; a role that has none goes before what the user says, as in every template."""
     return (
         f"{{%- if m['role'] == 'system' -%}}{system}{{%- elif m['role'] == 'assistant' -%}}{assistant}"
         f"{{%- else -%}}{user}{{%- endif -%}}"
@@ -43,41 +31,43 @@ CHATML: Final = (
 _C: Final = "{{ content }}"
 _NL: Final = "{{ '\\n' }}"
 
+_BOS: Final = "{{ bos_token }}"
+_EOS: Final = "{{ eos_token }}"
+_SP: Final = "{{ ' ' }}"
+
 NAMED: Final = {
     "chatml": CHATML,
-    "llama2": _turns(
-        _by_role("", f"{{{{ bos_token }}}}[INST] {_C} [/INST]", f"{{{{ ' ' }}}}{_C}{{{{ ' ' ~ eos_token }}}}"),
-        "",
-        fold=True,
-    ),
-    "llama3": "{{ bos_token }}"
+    "llama2": _turns(_by_role("", f"{_BOS}[INST] {_C} [/INST]", f"{_SP}{_C}{_SP}{_EOS}"), ""),
+    "llama3": _BOS
     + _turns(
         f"<|start_header_id|>{{{{ m['role'] }}}}<|end_header_id|>{_NL}{_NL}{_C}<|eot_id|>",
         f"<|start_header_id|>assistant<|end_header_id|>{_NL}{_NL}",
     ),
-    "mistral": "{{ bos_token }}"
-    + _turns(_by_role("", f"[INST] {_C}[/INST]", f"{{{{ ' ' }}}}{_C}{{{{ eos_token }}}}"), "", fold=True),
-    "gemma": "{{ bos_token }}"
+    "mistral": _BOS + _turns(_by_role("", f"[INST] {_C}[/INST]", f"{_SP}{_C}{_EOS}"), ""),
+    "gemma": _BOS
     + _turns(
-        f"<start_of_turn>{{{{ 'model' if m['role'] == 'assistant' else m['role'] }}}}{_NL}{_C}<end_of_turn>{_NL}",
+        _by_role(
+            "",
+            f"<start_of_turn>user{_NL}{_C}<end_of_turn>{_NL}",
+            f"<start_of_turn>model{_NL}{_C}<end_of_turn>{_NL}",
+        ),
         f"<start_of_turn>model{_NL}",
-        fold=True,
     ),
     "phi3": _turns(f"<|{{{{ m['role'] }}}}|>{_NL}{_C}<|end|>{_NL}", f"<|assistant|>{_NL}"),
-    "deepseek": "{{ bos_token }}"
+    "deepseek": _BOS
     + _turns(_by_role(_C, f"<｜User｜>{_C}", f"<｜Assistant｜>{_C}<｜end▁of▁sentence｜>"), "<｜Assistant｜>"),
-    "vicuna": "{{ bos_token }}"
-    + _turns(_by_role(f"{_C}{_NL}{_NL}", f"USER: {_C}{_NL}", f"ASSISTANT: {_C}{{{{ eos_token }}}}{_NL}"), "ASSISTANT:"),
-    "zephyr": _turns(f"<|{{{{ m['role'] }}}}|>{_NL}{_C}{{{{ eos_token }}}}{_NL}", f"<|assistant|>{_NL}"),
+    "vicuna": _BOS
+    + _turns(_by_role(f"{_C}{_NL}{_NL}", f"USER: {_C}{_NL}", f"ASSISTANT: {_C}{_EOS}{_NL}"), "ASSISTANT:"),
+    "zephyr": _turns(f"<|{{{{ m['role'] }}}}|>{_NL}{_C}{_EOS}{_NL}", f"<|assistant|>{_NL}"),
     "alpaca": _turns(
         _by_role(
             f"{_C}{_NL}{_NL}",
             f"### Instruction:{_NL}{_C}{_NL}{_NL}",
-            f"### Response:{_NL}{_C}{{{{ eos_token }}}}{_NL}{_NL}",
+            f"### Response:{_NL}{_C}{_EOS}{_NL}{_NL}",
         ),
         f"### Response:{_NL}",
     ),
-    "command-r": "{{ bos_token }}"
+    "command-r": _BOS
     + _turns(
         "<|START_OF_TURN_TOKEN|>"
         + _by_role("<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>")

@@ -31,6 +31,12 @@ class Machine:
         self.feed.push(text)
         return self._go_on()
 
+    def pass_over(self, given: str) -> None:
+        """Text of this answer that was given out before."""
+        self.push(given)
+        self._space.clear()
+        self.skips_space = False
+
     def finish(self) -> list[ChatEvent]:
         """What was held back; a call that breaks off is text, as far as it was not given out."""
         self.feed.ended = True

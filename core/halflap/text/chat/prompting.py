@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -106,22 +105,34 @@ def _continued(form: ChatFormat, messages: Messages, tools: Sequence[Any], told:
         pieces = _cut(form.render([*before, {**last, field: words + end}], tools, **told), end)
     except TemplateError:
         pieces = None
-    if pieces is None:  # the template leaves such words out
-        pieces = form.render(
-            before or [{"role": "user", "content": ""}], tools, **{**told, "add_generation_prompt": True}
-        )
-        close = opened(form, pieces)
-        if field == "content" and close:
-            pieces = [*pieces, Piece(f"\n{close}\n\n", True)]
-        elif field != "content" and not close:
-            pieces = [*pieces, *(Piece(f"{opens}\n", True) for opens, _ in getattr(form, "thoughts", ())[:1])]
-        pieces = [*pieces, Piece(words, False)]
+    if pieces is not None:
+        found = Prompt(pieces, _answer(form, pieces, words, before, tools, told))
+        if field != "content" or not inside(form, found) or inside(form, Prompt([], words)):
+            return found
+    # The template leaves such words out, or has them in a thought.
+    pieces = form.render(before or [{"role": "user", "content": ""}], tools, **{**told, "add_generation_prompt": True})
+    close = opened(form, pieces)
+    if field == "content" and close:
+        pieces = [*pieces, Piece(f"\n{close}\n\n", True)]
+    elif field != "content" and not close:
+        pieces = [*pieces, *(Piece(f"{opens}\n", True) for opens, _ in getattr(form, "thoughts", ())[:1])]
+    pieces = [*pieces, Piece(words, False)]
+    return Prompt(pieces, _answer(form, pieces, words, before, tools, told))
+
+
+def _answer(
+    form: ChatFormat, pieces: Sequence[Piece], words: str, before: Messages, tools: Sequence[Any], told: dict[str, Any]
+) -> str:
+    """The end of a prompt that belongs to the answer: what a prompt of the messages before it does not have."""
     whole = "".join(piece.text for piece in pieces)
     try:
         start = "".join(piece.text for piece in form.render(before, tools, **told))
     except TemplateError:
-        start = whole.removesuffix(words)
-    return Prompt(pieces, whole[len(os.path.commonprefix([whole, start])) :])
+        return words
+    same = (place for place, pair in enumerate(zip(whole, start, strict=False)) if pair[0] != pair[1])
+    answer = whole[next(same, len(start)) :]
+    asked = _text(before[-1].get("content")).strip() if before else ""
+    return answer.rpartition(asked)[2] if asked and asked not in words else answer
 
 
 def _text(content: Any) -> str:

@@ -95,14 +95,16 @@ class ChatTemplate:
         Raises:
             TemplateError: the template refused the messages, failed, or passed a limit.
         """
-        return list(self._pieces(self._render(fitted(messages, self.capabilities, self.written), tools, options)))
+        can = self.capabilities
+        given = tools or ([] if can.empty_tools else None)
+        return list(self._pieces(self._render(fitted(messages, can, self.written), given, options)))
 
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the template does with messages."""
         slow = False
 
-        def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> str | None:
+        def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> str | None:
             nonlocal slow
             begun = time.monotonic()
             try:
@@ -114,14 +116,16 @@ class ChatTemplate:
         found = probe(attempt)
         return evolve(found, thinking_switch=bool(self.declared & SWITCHES.keys()))
 
-    def _render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], options: Mapping[str, Any]) -> str:
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, options: Mapping[str, Any]
+    ) -> str:
         known = {
             "messages": [self._guarded_message(message) for message in messages],
-            "tools": self._guarded(tools) or None,
+            "tools": self._guarded(tools),
             "bos_token": self._bos,
             "eos_token": self._eos,
             "add_generation_prompt": True,
-            **self._further(tools),
+            **self._further(tools or ()),
             **options,
         }
         return self._run(known)
