@@ -26,11 +26,8 @@ WINDOWED_CASES = (
 """Of the oracle's families, those whose graph has a group with a window."""
 
 
-def again(model: halflap.Model) -> int:
-    """Tokens that may be computed twice: two blocks; one of DeepSeek 4's covers 128 tokens, so there it is one."""
-    return 128 if model.info.architecture == "deepseek4" else 64
-
-
+AGAIN = 64
+"""Tokens that may be computed twice: two blocks."""
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "logprobs": 0}
 
 
@@ -59,11 +56,11 @@ def test_a_second_turn_computes_what_is_new_and_at_most_two_blocks_more(model: h
     assert cached == 0
     turn = [*first, *(token for token, _ in answer), *text(2, 40)]
     _, cached = ask(model, turn, max_tokens=4)
-    assert cached >= len(first) + len(answer) - again(model)
+    assert cached >= len(first) + len(answer) - AGAIN
     fresh, none = ask(model, turn, max_tokens=4, cache=False)
     assert none == 0
     found, cached = ask(model, turn, max_tokens=4)
-    assert cached >= len(turn) - again(model)
+    assert cached >= len(turn) - AGAIN
     if set(model.plan.devices) <= set(row_invariant_devices()):
         assert found == fresh
 
@@ -75,7 +72,7 @@ def test_a_turn_that_drops_the_thinking_of_the_last_resumes_before_it(model: hal
     turn = [*first, *(token for token, _ in answer[thought:]), *text(4, 30)]
     computed = model.metrics.prompt_tokens
     _, cached = ask(model, turn, max_tokens=2)
-    assert cached >= len(first) - again(model)
+    assert cached >= len(first) - AGAIN
     assert model.metrics.prompt_tokens - computed == len(turn) - cached
 
 
@@ -93,7 +90,7 @@ def test_the_first_event_tells_what_was_found(model: halflap.Model) -> None:
     ask(model, ids, max_tokens=1)
     events = list(model.stream(ids, max_tokens=1, **GREEDY))
     assert isinstance(events[0], Prefill)
-    assert events[0].cached >= 130 - again(model)
+    assert events[0].cached >= 130 - AGAIN
 
 
 def test_nothing_is_held_when_all_is_done_but_kept(model: halflap.Model) -> None:
@@ -108,7 +105,7 @@ def test_several_answers_to_one_prompt_read_it_once(model: halflap.Model) -> Non
     options: dict[str, Any] = {"max_tokens": 5, "temperature": 1.5, "ignore_eos": True}
     before = model.metrics.prompt_tokens
     found = [s.result() for s in model.streams(prompt, 4, seed=3, **options)]
-    assert model.metrics.prompt_tokens - before <= len(prompt) + 3 * again(model)
+    assert model.metrics.prompt_tokens - before <= len(prompt) + 3 * AGAIN
     alone = [model.generate(prompt, seed=3 + i, cache=False, **options) for i in range(4)]
     if set(model.plan.devices) <= set(row_invariant_devices()):
         assert [done.tokens for done in found] == [done.tokens for done in alone]

@@ -136,7 +136,12 @@ class GroupShape:
     name: str
     window: int
     block_tokens: int
-    per_node: int
+    node_tokens: int
+
+    def whole(self, depth: int) -> int:
+        """How many blocks the first `depth` nodes fill: where one ends within a block of a single row, that is not yet
+        written, so the node after which it is owns it, and a sequence that resumes before takes one of its own."""
+        return depth * self.node_tokens // self.block_tokens
 
     def first_block(self, place: int) -> int:
         """The block with the oldest token that the one at `place` can see."""
@@ -144,7 +149,7 @@ class GroupShape:
 
     def first_node(self, place: int) -> int:
         """The node, counted from 0, with that token."""
-        return self.first_block(place) // self.per_node
+        return self.first_block(place) * self.block_tokens // self.node_tokens
 
 
 class BlockManager:
@@ -155,18 +160,16 @@ class BlockManager:
         source_groups: names of those that hold rows of source texts: a sequence keeps all of its blocks there, alone.
 
     Attributes:
-        node_tokens: tokens of a node of the tree: whole blocks of every group.
+        node_tokens: tokens of a node of the tree: whole blocks of every group, but for those of a single row.
     """
 
     def __init__(
         self, groups: tuple[StateGroup, ...], limits: Limits, source_groups: frozenset[str] = frozenset()
     ) -> None:
         own = [group for group in groups if group.kind == "blocks" and group.name not in source_groups]
-        self.node_tokens = lcm(BLOCK_TOKENS, *(group.block_tokens for group in own))
-        self.groups = tuple(
-            GroupShape(group.name, group.window, group.block_tokens, self.node_tokens // group.block_tokens)
-            for group in own
-        )
+        whole = (group.block_tokens for group in own if group.block_rows > 1 or group.window)
+        self.node_tokens = lcm(BLOCK_TOKENS, *whole)
+        self.groups = tuple(GroupShape(g.name, g.window, g.block_tokens, self.node_tokens) for g in own)
         self._sources = tuple(group for group in groups if group.name in source_groups)
         self.slot_groups = tuple(group.name for group in groups if group.kind == "slots")
         counts = {**limits.blocks, **limits.slots}
@@ -188,7 +191,7 @@ class BlockManager:
             if group.window:
                 wanted = min(-(-length // group.block_tokens), -(-group.window // group.block_tokens) + 2)
             else:  # what the path names is there, but no longer to be had where no other sequence holds it
-                wanted = -(-length // group.block_tokens) - len(path) * group.per_node
+                wanted = -(-length // group.block_tokens) - group.whole(len(path))
                 wanted += sum(not pool.held(block) for node in path for block in node.places[group.name])
             if wanted + spare > pool.available:
                 return False
@@ -210,9 +213,9 @@ class BlockManager:
             table, pool = tables[group.name], self.pools[group.name]
             first = group.first_block(computed)
             table.first_token = first * group.block_tokens
-            for node in path[first // group.per_node :]:
-                for place, block in enumerate(node.places[group.name]):
-                    if (node.depth - 1) * group.per_node + place >= first:
+            for node in path[group.first_node(computed) :]:
+                for place, block in enumerate(node.places[group.name], group.whole(node.depth - 1)):
+                    if place >= first:
                         pool.hold(block)
                         table.blocks.append(block)
         for name in self.slot_groups:
@@ -327,10 +330,11 @@ class BlockManager:
 
     def _share(self, table: BlockTable, node: Node, group: GroupShape) -> None:
         """One set of blocks for a node: the tree's if it has one, else this sequence's."""
-        first = (node.depth - 1) * group.per_node - table.first_token // group.block_tokens
+        gone = table.first_token // group.block_tokens
+        first, end = group.whole(node.depth - 1) - gone, group.whole(node.depth) - gone
         if first < 0:  # part of it was behind the window already
             return
-        pool, own = self.pools[group.name], table.blocks[first : first + group.per_node]
+        pool, own = self.pools[group.name], table.blocks[first:end]
         kept = node.places.get(group.name)
         if kept is None:
             self.tree.keep(node, group.name, own)
@@ -339,4 +343,4 @@ class BlockManager:
                 pool.hold(block)
             for block in own:
                 pool.drop(block)
-            table.blocks[first : first + group.per_node] = kept
+            table.blocks[first:end] = kept

@@ -171,11 +171,13 @@ class PrefixTree:
         if not self._pools[group].cached:
             return False
         if group not in self._common:
-            self._remove(self._idle.popitem(last=False)[0])
+            before = self._pools[group].cached
+            while self._pools[group].cached == before:  # not every node has some
+                self._remove(self._idle.popitem(last=False)[0])
             return True
         for queue in (self._common[group], self._marked[group]):
             for node in queue:
-                if not any(self._pools[group].held(place) for place in node.places[group]):
+                if not all(self._pools[group].held(place) for place in node.places[group]):
                     self._give_up(node, group)
                     self._prune(node)
                     return True

@@ -170,6 +170,7 @@ def _enter(
     """Import the rows into blocks of their own, then give these to the tree's nodes that have none."""
     taken: dict[tuple[int, str], dict[int, int]] = {}
     root, nodes = manager.tree.root(b""), []  # type: ignore[var-annotated]
+    windows = {shape.name for shape in manager.groups if shape.window}
     manager.tree.use(root, ())
     try:
         for row in rows:
@@ -188,12 +189,16 @@ def _enter(
         for depth, key in enumerate(keys, 1):
             node = manager.tree.child(nodes[-1] if nodes else root, key)
             nodes.append(node)
+            for shape in manager.groups:
+                found, want = len(taken.setdefault((depth, shape.name), {})), shape.whole(depth) - shape.whole(depth - 1)
+                if not shape.window and found != want:
+                    raise _damaged(path, "rows", f"{found} blocks of {shape.name!r} in node {depth}", f"{want}")
             for (place, group), blocks in taken.items():
-                if place == depth and group not in node.places:
+                if place == depth and group not in node.places and (blocks or group not in windows):
                     manager.tree.keep(node, group, [blocks[i] for i in sorted(blocks)])
-        found, _ = manager.tree.resume(nodes, lambda place: True)
-        if len(found) != len(keys):
-            raise _damaged(path, "rows", f"enough for {len(found)} nodes", f"{len(keys)}")
+        resumed, _ = manager.tree.resume(nodes, lambda place: True)
+        if len(resumed) != len(keys):
+            raise _damaged(path, "rows", f"enough for {len(resumed)} nodes", f"{len(keys)}")
         manager.tree.mark(nodes[-1], nodes)
         return len(keys) * manager.node_tokens
     finally:

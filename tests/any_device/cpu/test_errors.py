@@ -201,15 +201,16 @@ def test_a_graph_with_wild_indices_is_refused(cpu: Any) -> None:
     graph, _ = small_model("F32")
     for change in ("input", "output", "outputs", "dims", "again"):
         image = GraphImage(graph)
-        native = image.graph
+        native, node = image.graph, image.graph.nodes[1]  # what is wild has as many elements as its count says
         if change == "input":
-            native.nodes[1].inputs = keep = ffi.new("int32_t[]", [9999])
+            node.inputs = keep = ffi.new("int32_t[]", [9999] * node.n_inputs)
         elif change == "output":
-            native.nodes[1].outputs = keep = ffi.new("int32_t[]", [-5])
+            node.outputs = keep = ffi.new("int32_t[]", [-5] * node.n_outputs)
         elif change == "outputs":
-            native.outputs = keep = ffi.new("int32_t[]", [9999])
+            native.outputs = keep = ffi.new("int32_t[]", [9999] * native.n_outputs)
         elif change == "again":
-            native.nodes[1].outputs = keep = native.nodes[0].outputs
+            assert node.n_outputs == native.nodes[0].n_outputs
+            node.outputs = keep = native.nodes[0].outputs
         else:
             native.values[1].dims[0], keep = -7, None
         assert cpu.api.supports(cpu.handle, native, 0, new_error()) == INVALID, change

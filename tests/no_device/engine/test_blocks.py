@@ -30,7 +30,15 @@ GROUPS = (
     StateGroup("window", (LayerWidth(8, 8),), WINDOW),
     StateGroup("recurrent", (LayerWidth(8, 0),), kind="slots"),
 )
-LIMITS = Limits(64, 4, 8, 400, {"kv": 16, "window": 12}, slots={"recurrent": 5})
+FAR = (  # rows that stand for several tokens: some in a block, one in a block, one in a block of more than a node
+    StateGroup("far.4", (LayerWidth(8, 0),), rate=4),
+    StateGroup("far.64", (LayerWidth(8, 0),), rate=64),
+    StateGroup("far.128", (LayerWidth(8, 0),), rate=128),
+)
+UNEVEN = (StateGroup("far.48", (LayerWidth(8, 0),), rate=48), StateGroup("far.160", (LayerWidth(8, 0),), rate=160))
+"""Of which one makes nodes of 96 tokens, at whose ends no block of the other ends."""
+BLOCKS = {"kv": 16, "window": 12, "far.4": 16, "far.64": 9, "far.128": 6, "far.48": 7, "far.160": 5}
+LIMITS = Limits(64, 4, 8, 400, BLOCKS, slots={"recurrent": 5})
 LONGEST = 400
 
 
@@ -70,14 +78,19 @@ class Device:
                     table = step.groups[group.name]
                     blocks = table.blocks[table.table_start[s] : table.table_start[s + 1]].tolist()
                     first = int(table.first_token[s])
-                    for place in range(start, stop):
-                        self.rows[group.name, blocks[(place - first) // BLOCK_TOKENS], place % BLOCK_TOKENS] = truth[
-                            place + 1
-                        ]
+                    size, rate = group.block_tokens, group.rate
+
+                    def row(place: int) -> tuple[str, int, int]:
+                        return group.name, blocks[(place - first) // size], (place - first) % size // rate  # noqa: B023
+
+                    last = [place for place in range(stop) if (place + 1) % rate == 0]  # a row is written with these
+                    for place in last:
+                        if place >= start:
+                            self.rows[row(place)] = truth[place + 1]
                     seen = max(0, start - group.window + 1) if group.window else 0
-                    for place in range(seen, stop):
-                        block = blocks[(place - first) // BLOCK_TOKENS]
-                        assert self.rows[group.name, block, place % BLOCK_TOKENS] == truth[place + 1]
+                    for place in last:
+                        if place >= seen:
+                            assert self.rows[row(place)] == truth[place + 1]
 
 
 class Guessed(Work):
@@ -230,9 +243,27 @@ class StateOnly(Machine):
     groups = GROUPS[2:]
 
 
+class FarRows(Machine):
+    groups = (*GROUPS, *FAR)
+
+
+class UnevenRows(Machine):
+    groups = (*GROUPS, *UNEVEN)
+
+
+class FarRowsAlone(Machine):
+    groups = FAR[2:]
+
+
 TestAll = Machine.TestCase
+TestFarRows = FarRows.TestCase
+TestUnevenRows = UnevenRows.TestCase
+TestFarRowsAlone = FarRowsAlone.TestCase
 TestAttentionOnly = AttentionOnly.TestCase
 TestWindowsOnly = WindowsOnly.TestCase
 TestStateOnly = StateOnly.TestCase
-for case in (TestAll, TestAttentionOnly, TestWindowsOnly, TestStateOnly):
+for case in (
+    *(TestAll, TestFarRows, TestUnevenRows, TestFarRowsAlone),
+    *(TestAttentionOnly, TestWindowsOnly, TestStateOnly),
+):
     case.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
