@@ -17,7 +17,9 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 def test_the_server_does_what_its_page_says(server: Running, tmp_path: Path) -> None:
     # 501 is what llama-server's clients are told of routes that a server does not offer.
-    (tmp_path / "schemathesis.toml").write_text('[checks.not_a_server_error]\nexpected-statuses = ["2xx", "4xx", 501]\n')
+    (tmp_path / "schemathesis.toml").write_text(
+        '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "4xx", 501]\n'
+    )
     script = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
         [str(script), "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-examples", "40", "--seed", "1",

@@ -6,16 +6,18 @@ repositories.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from halflap.errors import InvalidRequestError, ModelNotFoundError, PluginError
+from halflap.errors import InvalidRequestError, ModelFormatError, ModelNotFoundError, PluginError
 
 WISH = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 LIKED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q8_0", "MXFP4")
 """Taken in this order when no quantisation is named."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -25,6 +27,7 @@ def path(wish: str) -> Path:
     Raises:
         InvalidRequestError: not of that form.
         ModelNotFoundError: no such repository or file, or it cannot be reached.
+        ModelFormatError: a download that is not what the hub says it is.
         PluginError: huggingface_hub is not installed.
     """
     asked = WISH.fullmatch(wish)
@@ -34,11 +37,34 @@ def path(wish: str) -> Path:
     repo, quant = asked.groups()
     files = _listed(hub, repo)
     chosen = _chosen(repo, files, quant)
+    first, *_ = [_downloaded(hub, repo, name) for name in _parts(chosen, files)]
+    return first
+
+
+def _downloaded(hub: Any, repo: str, name: str) -> Path:
+    """A file of the cache; one that has just come is compared with its checksum.
+
+    Raises:
+        ModelNotFoundError: it cannot be reached.
+        ModelFormatError: another file than the hub says it is; it is not kept.
+    """
+    kept = isinstance(hub.try_to_load_from_cache(repo, name), str)
     try:
-        found = [Path(hub.hf_hub_download(repo, name)) for name in _parts(chosen, files)]
+        found = Path(hub.hf_hub_download(repo, name))
     except Exception as cause:
         raise _unreached(repo, cause) from cause
-    return found[0]
+    blob = found.resolve()  # the cache names large files by their SHA-256
+    if not kept and SHA256.fullmatch(blob.name) and (got := _sha256(blob)) != blob.name:
+        found.unlink()
+        blob.unlink(missing_ok=True)
+        what = f"hf:{repo} {name}"
+        raise ModelFormatError(what, got=f"SHA-256 {got}", want=blob.name, fix="Try again.", file=name)
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hub() -> Any:
@@ -54,7 +80,7 @@ def _hub() -> Any:
 
 def _listed(hub: Any, repo: str) -> list[str]:
     """Names of the repository's files; offline those in the cache."""
-    if hub.constants.HF_HUB_OFFLINE:
+    if hub.is_offline_mode():
         try:
             folder = Path(hub.snapshot_download(repo, local_files_only=True))
         except Exception as cause:
