@@ -69,7 +69,8 @@ class Chats:
     def info(self) -> ChatFormatInfo:
         from halflap.text.chat.detection import detected
 
-        return ChatFormatInfo(detected(self.template.source), self.template.source, self.template.capabilities)
+        template = self.template
+        return ChatFormatInfo(detected(template.source).rpartition(":")[2], template.source, template.capabilities)
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], options: Mapping[str, Any]) -> Prompt:
         """The prompt of a chat whose images were taken out."""
