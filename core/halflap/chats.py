@@ -70,8 +70,9 @@ class Chats:
     def info(self) -> ChatFormatInfo:
         from halflap.text.chat.detection import detected
 
-        source = self.template.source
-        return ChatFormatInfo(detected(source), source, self.template.capabilities, self._holds_calls)
+        template = self.template
+        name = detected(template.source).rpartition(":")[2]
+        return ChatFormatInfo(name, template.source, template.capabilities, self._holds_calls)
 
     @property
     def _holds_calls(self) -> bool:

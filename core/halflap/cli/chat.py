@@ -41,6 +41,7 @@ A line that ends in \\ goes on in the next; \"\"\" begins and ends a block. Ctrl
 @common.change_options
 @common.beside_options
 @common.sampling_options
+@common.chat_options
 @common.as_json
 def command(model: str, system: str | None, as_json: bool, **options: Any) -> None:
     """Talk with MODEL. With --json each answer is one JSON line."""

@@ -107,6 +107,18 @@ constraint_options = together(
     click.option("--regex", help="Answer with text that this regular expression matches from end to end."),
 )
 
+chat_options = together(
+    click.option(
+        "--chat-template", metavar="NAME|TEXT", help="Another chat template: chatml, llama3, … or Jinja text."
+    ),
+    click.option(
+        "--chat-template-file", type=click.Path(dir_okay=False, path_type=Path), help="The same, from a file."
+    ),
+    click.option("--reasoning", type=click.Choice(["on", "off", "auto"]), help="Have the model think first, or not."),
+    click.option("--reasoning-budget", type=int, help="Tokens of thought; -1: as many as it likes."),
+    click.option("--reasoning-effort", help="How hard to think, for models that ask: low, medium, high."),
+)
+
 change_options = together(
     click.option(
         "--override-kv", multiple=True, metavar="KEY=TYPE:VALUE", help="Read metadata otherwise; int, float, bool, str."
@@ -147,6 +159,7 @@ plan_file = click.option(
 
 PLACEMENT = ("devices", "tensor_split", "caps", "layers", "pin", "ctx", "kv_type", "kv_rotation", "threads")
 SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
+REASONING = ("reasoning", "reasoning_budget", "reasoning_effort")
 
 
 def wishes(options: dict[str, Any]) -> Wishes:
@@ -200,8 +213,8 @@ def plan(
 
 
 def request_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the sampling options out of a command's arguments."""
-    chosen = {name: value for name in SAMPLING if (value := options.pop(name)) is not None}
+    """Takes the options of requests out of a command's arguments."""
+    chosen = {name: value for name in (*SAMPLING, *REASONING) if (value := options.pop(name)) is not None}
     stop = options.pop("stop")
     if stop:
         chosen["stop"] = list(stop)
@@ -232,6 +245,20 @@ def constraint(options: dict[str, Any]) -> dict[str, Any]:
         schema = _text_or_file(schema, "--json-schema")
     chosen = {"json_schema": schema, "grammar": grammar, "regex": regex}
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def chat_template(options: dict[str, Any]) -> str | None:
+    """Takes --chat-template and --chat-template-file out of a command's arguments.
+
+    Raises:
+        InvalidRequestError: both are given, or a file that cannot be read.
+    """
+    template: str | None = options.pop("chat_template", None)
+    path: Path | None = options.pop("chat_template_file", None)
+    if template is not None and path is not None:
+        got, want = "--chat-template and --chat-template-file", "one of them"
+        raise InvalidRequestError("chat template", got=got, want=want, field="chat_template")
+    return template if path is None else _file(path, "--chat-template-file")
 
 
 def _text_or_file(value: str, option: str) -> str:

@@ -24,12 +24,12 @@ from halflap.stream import Stream
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
 @click.option("--system", help="System message before the prompt.")
 @click.option("--image", multiple=True, type=click.Path(dir_okay=False, path_type=Path), help="Show a picture.")
-@click.option("--thinking/--no-thinking", default=None, help="Let the model think first, if its template can.")
 @common.placement_options
 @common.plan_file
 @common.change_options
 @common.beside_options
 @common.sampling_options
+@common.chat_options
 @common.constraint_options
 @common.as_json
 def command(
@@ -37,7 +37,6 @@ def command(
     model: str,
     raw: bool,
     system: str | None,
-    thinking: bool | None,
     image: tuple[Path, ...],
     as_json: bool,
     **options: Any,
@@ -48,8 +47,6 @@ def command(
         if not prompt:
             raise click.UsageError("prompt: got none, want it as an argument or on stdin")
     request = {**common.request_options(options), **common.constraint(options)}
-    if thinking is not None:
-        request["enable_thinking"] = thinking
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     pictures = [{"type": "image", "image": picture(path)} for path in image]
     messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt}] if image else prompt})
@@ -85,6 +82,7 @@ def open_model(model: str, options: dict[str, Any], adapters: Collection[str] = 
         adapters: paths, which become their names.
     """
     changed, projector = common.changes(options), options.pop("mmproj")
+    template = common.chat_template(options)
     with Waiting(f"loading {model}") as waiting:
         return load(
             model,
@@ -94,6 +92,7 @@ def open_model(model: str, options: dict[str, Any], adapters: Collection[str] = 
             adapters={path: path for path in adapters},
             overrides=changed.overrides,
             skip_layers=changed.skip_layers,
+            chat_template=template,
             progress=lambda p: waiting.update(p.done, p.total),
         )
 

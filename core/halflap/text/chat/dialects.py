@@ -205,7 +205,7 @@ DIALECTS: Final = {
     ),
     "firefunction_v2": Dialect(
         "Firefunction 2",
-        ("functools[", "functools marker", "<|start_header_id|>"),
+        ("functools[", "functools marker"),
         think=(),
         sections=(Section("functools", JsonCalls()),),
         written=Written(" functools[", '{"name": "', '", "arguments": ', "}", ", ", "]"),

@@ -1,4 +1,4 @@
-"""Chat templates in jinja2's immutable sandbox, bounded in time and output.
+"""Chat templates: messages to prompts, in jinja2's sandbox and within bounds (see `sandbox`).
 
 A template's own literals may form special tokens; what comes from messages, tools and files never may. Before
 rendering, every special token's text inside a value is broken by a marker, a Unicode noncharacter; afterwards each
@@ -10,15 +10,13 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import jinja2
-import jinja2.ext
 import jinja2.meta
-import jinja2.sandbox
 from attrs import evolve, frozen
 
 from halflap.errors import TemplateError
@@ -26,10 +24,9 @@ from halflap.text.chat.capabilities import probe
 from halflap.text.chat.contract import Capabilities
 from halflap.text.chat.dialect import Written
 from halflap.text.chat.messages import fitted
+from halflap.text.chat.sandbox import CHARACTERS, GLOBALS, SECONDS, Sandbox, budget
 
 MARK = "\ufdd0"
-SECONDS = 1.0
-CHARACTERS = 16 << 20
 THINK_TAGS = frozenset({"<think>", "</think>"})
 """Templates look for these in assistant turns, to drop old thinking: there they stay whole."""
 
@@ -75,11 +72,12 @@ class ChatTemplate:
         self._broken_spellings = re.compile("|".join(map(re.escape, self._broken))) if self._broken else None
         self.written: Written | None = None
         try:
-            environment = _environment()
-            parsed = environment.parse(source)
-            self.declared = frozenset(jinja2.meta.find_undeclared_variables(parsed))
-            self._template = environment.from_string(parsed)
-        except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError, OverflowError) as cause:
+            with budget():
+                tree, self._template = Sandbox().metered(source)
+                self.declared = frozenset(jinja2.meta.find_undeclared_variables(tree))
+        except TemplateError:
+            raise
+        except Exception as cause:  # also what Python's own compiler says of it
             raise TemplateError(
                 "chat template", got=f"{type(cause).__name__}: {cause}", want="a Jinja template that compiles"
             ) from cause
@@ -132,28 +130,30 @@ class ChatTemplate:
 
     def _further(self, tools: Sequence[Any]) -> dict[str, Any]:
         """Variables that a few templates look for."""
-        further = {"datetime": datetime.datetime.now().strftime("%B %d %Y"), "functions": _tojson(self._guarded(tools))}
+        further = {
+            "datetime": datetime.datetime.now().strftime("%B %d %Y"),
+            "functions": json.dumps(self._guarded(tools), ensure_ascii=False),
+        }
         return {name: value for name, value in further.items() if name in self.declared}
 
     def _run(self, variables: Mapping[str, Any]) -> str:
-        deadline = time.monotonic() + SECONDS
         parts: list[str] = []
         size = 0
         try:
-            for part in self._template.generate(**variables, **_globals(deadline)):
-                size += len(part)
-                if size > CHARACTERS:
-                    raise TemplateError("chat template output", got=f"over {CHARACTERS:,} characters", want="fewer")
-                if time.monotonic() > deadline:
-                    raise _too_long()
-                parts.append(part)
+            with budget(_bytes((variables["messages"], variables["tools"]))) as used:
+                for part in self._template.generate(**variables, **GLOBALS):
+                    size += len(part)
+                    if size > CHARACTERS:
+                        raise TemplateError("chat template output", got=f"over {CHARACTERS:,} characters", want="fewer")
+                    used.charge()
+                    parts.append(part)
         except TemplateError:
             raise
         except RecursionError as cause:
             raise TemplateError("chat template", got="endless recursion", want="a template that ends") from cause
         except Exception as cause:
             raise TemplateError(
-                "chat template", got=f"{type(cause).__name__}: {cause}", want="messages and tools it accepts"
+                "chat template", got=f"{type(cause).__name__}: {cause}"[:1000], want="messages and tools it accepts"
             ) from cause
         return "".join(parts)
 
@@ -184,104 +184,15 @@ class ChatTemplate:
             yield Piece(text[place:].replace(MARK, ""), True)
 
 
-class _Generation(jinja2.ext.Extension):
-    """Hugging Face's `{% generation %}` marks what the model wrote, for training; here its body is just a body."""
-
-    tags = {"generation"}  # noqa: RUF012 - jinja2's own attribute
-
-    def parse(self, parser: Any) -> Any:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """jinja2's sandbox keeps code in; this one also keeps single operations from asking for gigabytes."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sized = [value for value in (left, right) if isinstance(value, str | Sequence)]
-        numbers = [value for value in (left, right) if isinstance(value, int)]
-        if operator == "%" and isinstance(left, str):
-            _check_widths(left)
-        elif operator == "*" and sized and numbers:
-            _check_size(len(sized[0]) * numbers[0])
-        elif operator == "**" and len(numbers) == 2:
-            _check_size(abs(left).bit_length() * right)
-        return super().call_binop(context, operator, left, right)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Lists are copies of this rendering alone, so templates may use them as queues."""
-        if isinstance(obj, list) and attr in ("append", "pop"):
-            return True
-        return super().is_safe_attribute(obj, attr, value)
-
-    def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
-        for value in (*arguments, *named.values()):
-            if isinstance(value, int):
-                _check_size(value)
-        return super().call(context, function, *arguments, **named)
-
-
-def _check_size(size: int) -> None:
-    if size > CHARACTERS:
-        raise TemplateError("chat template value", got=f"size {size:,}", want=f"at most {CHARACTERS:,}")
-
-
-def _check_widths(form: str) -> str:
-    for digits in re.findall(r"\d+", form):
-        _check_size(int(digits) if len(digits) < 10 else CHARACTERS + 1)
-    return form
-
-
-def _environment() -> _Sandbox:
-    """The environment that Hugging Face templates are written for."""
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation])
-    plain = dict(environment.filters)
-
-    def bounded(name: str) -> Callable[..., Any]:
-        def apply(value: Any, *arguments: Any, **named: Any) -> Any:
-            for argument in (*arguments, *named.values()):
-                if isinstance(argument, int):
-                    _check_size(argument)
-            if name == "format":
-                _check_widths(str(value))
-            return plain[name](value, *arguments, **named)
-
-        return apply
-
-    for name in ("center", "format", "indent", "batch", "slice"):
-        if not hasattr(plain[name], "jinja_pass_arg"):
-            environment.filters[name] = bounded(name)
-    environment.filters["tojson"] = _tojson
-    return environment
-
-
-def _tojson(value: Any, indent: int | None = None, separators: Any = None, sort_keys: bool = False, **_: Any) -> str:
-    """Plain JSON: jinja2's own filter would escape for HTML."""
-    if isinstance(value, Iterator):  # of `map`, `select` and their like
-        value = list(value)
-    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _globals(deadline: float) -> dict[str, Callable[..., Any]]:
-    def raise_exception(message: str) -> None:
-        raise TemplateError("chat template", got=str(message), want="messages it accepts")
-
-    def strftime_now(form: str) -> str:
-        return datetime.datetime.now().strftime(form)
-
-    def bounded_range(*arguments: int) -> Iterator[int]:
-        numbers = range(*arguments)
-        if len(numbers) > jinja2.sandbox.MAX_RANGE:
-            raise TemplateError("chat template range", got=len(numbers), want=f"at most {jinja2.sandbox.MAX_RANGE}")
-        for number in numbers:
-            if time.monotonic() > deadline:
-                raise _too_long()
-            yield number
-
-    return {"raise_exception": raise_exception, "strftime_now": strftime_now, "range": bounded_range}
-
-
-def _too_long() -> TemplateError:
-    return TemplateError("chat template", got=f"over {SECONDS:g} s of work", want="a template that ends")
+def _bytes(value: Any) -> int:
+    """About how much memory the strings of a value take."""
+    size, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            size += sys.getsizeof(one)
+        elif isinstance(one, Mapping):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
+    return size
