@@ -190,7 +190,10 @@ def _enter(
             node = manager.tree.child(nodes[-1] if nodes else root, key)
             nodes.append(node)
             for shape in manager.groups:
-                found, want = len(taken.setdefault((depth, shape.name), {})), shape.whole(depth) - shape.whole(depth - 1)
+                found, want = (
+                    len(taken.setdefault((depth, shape.name), {})),
+                    shape.whole(depth) - shape.whole(depth - 1),
+                )
                 if not shape.window and found != want:
                     raise _damaged(path, "rows", f"{found} blocks of {shape.name!r} in node {depth}", f"{want}")
             for (place, group), blocks in taken.items():

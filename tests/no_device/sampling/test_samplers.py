@@ -126,7 +126,7 @@ def test_penalties_equal_their_definition(drawn: tuple[int, int, float, bool], t
     for token in set(window):
         y = wanted[token]
         y = y / np.float32(1.3) if y > 0 else y * np.float32(1.3)
-        wanted[token] = y - window.count(token) * np.float32(0.2) - np.float32(0.4)
+        wanted[token] = y - (np.float32(window.count(token)) * np.float32(0.2) + np.float32(0.4))
     step.edits().apply(row)
     np.testing.assert_allclose(row, wanted, rtol=1e-6)
     ahead = samplers.Penalties(1.3, 0.4, 0.2, last)
