@@ -56,6 +56,7 @@ OPEN_TO_ALL = "Set an API key (--api-key-file), or say --no-key if the network i
 @common.placement_options
 @common.beside_options
 @common.sampling_options
+@common.chat_options
 @common.as_json
 def command(models: tuple[str, ...], model: tuple[str, ...], as_json: bool, **told: Any) -> None:
     """Serve MODELS: files, folders of files, names such as starter, or hf:org/repo[:quant]."""
@@ -113,6 +114,7 @@ def _loading(told: dict[str, Any]) -> dict[str, Any]:
         "threads": wishes.threads,
         "draft": told.pop("draft"),
         "projector": told.pop("mmproj"),
+        "chat_template": common.chat_template(told),
         "isolation": told["isolation"],
         "restart": told["restart"],
     }

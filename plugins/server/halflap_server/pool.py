@@ -59,10 +59,17 @@ class Served:
 
 @define(eq=False)
 class Entry:
-    """One name and what stands behind it."""
+    """One name and what stands behind it.
+
+    Attributes:
+        waiting: requests that want it and do not hold it yet.
+        leaving: it has to make room; who wants it now waits for its return, so that nobody waits for ever.
+    """
 
     source: Source
     served: Served | None = None
+    waiting: int = 0
+    leaving: bool = False
     bytes: int = 0
     loading: asyncio.Task[None] | None = None
     failure: str | None = None
@@ -151,11 +158,19 @@ class Pool:
             HalflapError: it cannot be loaded.
         """
         entry = self.find(name)
-        while entry.served is None:
-            await asyncio.shield(self._load_task(entry))
-        served = entry.served
+        entry.waiting += 1
+        try:
+            while entry.leaving or (served := entry.served) is None:
+                if entry.leaving:
+                    async with self._changed:
+                        await self._changed.wait()
+                else:
+                    await asyncio.shield(self._load_task(entry))
+        finally:
+            entry.waiting -= 1
         served.users += 1
         served.used = time.monotonic()
+        self._spawn(self._notify())
         return Lease(self, served)
 
     def released(self, served: Served) -> None:
@@ -222,7 +237,12 @@ class Pool:
             source = entry.source
             needed = await to_thread.run_sync(_estimate, source, limiter=self._threads)
             async with self._room:  # one at a time makes room, so that two cannot count on the same
-                await self._make_room(entry, needed)
+                try:
+                    await self._make_room(entry, needed)
+                finally:
+                    for each in self.entries.values():
+                        each.leaving = False
+                    await self._notify()
                 model, form = await to_thread.run_sync(_load, source, limiter=self._threads)
         except Exception as error:
             entry.failure = str(error)
@@ -253,15 +273,17 @@ class Pool:
             fits = self._budget is None or taken + needed <= self._budget
             if fits and (self._most is None or len(loaded) < self._most):
                 return
-            loose = [e for e in loaded if not e.source.pinned]
-            idle = [e for e in loose if e.served is not None and e.served.users == 0]
+            loose = [(e, e.served) for e in loaded if e.served is not None and not e.source.pinned]
+            idle = [(e, s) for e, s in loose if not s.users and (e.leaving or not e.waiting)]
             if idle:
-                victim = min(idle, key=lambda e: e.served.used if e.served else 0.0)
-                served, victim.served = victim.served, None
-                if served is not None:
-                    log.info("model_unloaded", model=victim.source.name, reason="room")
-                    await self._close(served)
+                victim, served = min(idle, key=lambda pair: pair[1].used)
+                victim.served, victim.leaving = None, False
+                log.info("model_unloaded", model=victim.source.name, reason="room")
+                await self._close(served)
+                await self._notify()
             elif loose:
+                if busy := [(e, s) for e, s in loose if s.users]:
+                    min(busy, key=lambda pair: pair[1].used)[0].leaving = True
                 async with self._changed:
                     await self._changed.wait()
             else:

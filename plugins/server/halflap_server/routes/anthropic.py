@@ -207,26 +207,12 @@ class MessageWriter:
 
     def _told(self, what: str, block: Block, text: str, _: object) -> bytes:
         if what == "begins":
-            empty: dict[str, Any] = {
-                "thinking": {"type": "thinking", "thinking": "", "signature": ""},
-                "text": {"type": "text", "text": ""},
-                "call": {"type": "tool_use", "id": block.id, "name": block.name, "input": {}},
-            }[block.kind]
-            start = {"type": "content_block_start", "index": block.place, "content_block": empty}
+            start = {"type": "content_block_start", "index": block.place, "content_block": _empty(block)}
             return named("content_block_start", start)
         if what == "grows":
-            delta: dict[str, Any] = {
-                "thinking": {"type": "thinking_delta", "thinking": text},
-                "text": {"type": "text_delta", "text": text},
-                "call": {"type": "input_json_delta", "partial_json": text},
-            }[block.kind]
-            return named("content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta})
-        signed = b""
-        if block.kind == "thinking":  # clients wait for it; nothing here is signed
-            unsigned: dict[str, Any] = {"type": "signature_delta", "signature": ""}
-            signed = named(
-                "content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": unsigned}
-            )
+            return _grown(block, text)
+        # Clients wait for a signature of what was thought; nothing here is signed.
+        signed = _delta(block, {"type": "signature_delta", "signature": ""}) if block.kind == "thinking" else b""
         return signed + named("content_block_stop", {"type": "content_block_stop", "index": block.place})
 
     def last(self) -> bytes:
@@ -274,6 +260,27 @@ class MessageWriter:
             "cache_creation_input_tokens": 0,
             "output_tokens": generated,
         }
+
+
+def _empty(block: Block) -> dict[str, Any]:
+    if block.kind == "call":
+        return {"type": "tool_use", "id": block.id, "name": block.name, "input": {}}
+    if block.kind == "thinking":
+        return {"type": "thinking", "thinking": "", "signature": ""}
+    return {"type": "text", "text": ""}
+
+
+def _grown(block: Block, text: str) -> bytes:
+    kind, member = {
+        "call": ("input_json_delta", "partial_json"),
+        "thinking": ("thinking_delta", "thinking"),
+        "text": ("text_delta", "text"),
+    }[block.kind]
+    return _delta(block, {"type": kind, member: text})
+
+
+def _delta(block: Block, delta: dict[str, str]) -> bytes:
+    return named("content_block_delta", {"type": "content_block_delta", "index": block.place, "delta": delta})
 
 
 def _object(arguments: str) -> Any:
