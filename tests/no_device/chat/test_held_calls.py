@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
+from tests.no_device.chat.reading import form, read
 
 import halflap
 from halflap.constraints.calls import held
 from halflap.constraints.contract import Tokens
 from halflap.errors import ConstraintError
 from halflap.text.chat.dialects import DIALECTS
-from tests.no_device.chat.reading import form, read
 
 pytest.importorskip("llguidance")
 
@@ -31,9 +30,9 @@ TOOLS = [
 
 
 @pytest.fixture(scope="module")
-def tokens() -> Iterator[Tokens]:
+def tokens() -> Tokens:
     tokenizer = halflap.load_tokenizer("starter")
-    yield Tokens(tokenizer, tokenizer.n_vocab)
+    return Tokens(tokenizer, tokenizer.n_vocab)
 
 
 def takes(tokens: Tokens, name: str, choice: str, text: str) -> bool:
