@@ -17,10 +17,15 @@ MANY, FEW = 5000, 60
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
-    {"role": "assistant", "content": None, "tool_calls": [
-        {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}]},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+        ],
+    },
     {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
-]  # fmt: skip
+]
 SAMPLING = {
     "temperature": 0.5,
     "top_k": 3,
@@ -32,24 +37,54 @@ SAMPLING = {
 }
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 BODIES: dict[str, Any] = {
-    "/v1/chat/completions": {"messages": CHAT, "tools": [WEATHER], "tool_choice": "auto", "n": 1, "logprobs": True,
-                             "top_logprobs": 1, "stream": True, "stream_options": {"include_usage": True},
-                             "chat_template_kwargs": {"a": 1}, "reasoning": "off", **SAMPLING},
+    "/v1/chat/completions": {
+        "messages": CHAT,
+        "tools": [WEATHER],
+        "tool_choice": "auto",
+        "n": 1,
+        "logprobs": True,
+        "top_logprobs": 1,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "chat_template_kwargs": {"a": 1},
+        "reasoning": "off",
+        **SAMPLING,
+    },
     "/v1/completions": {"prompt": ["The fox", [5, 6]], "logprobs": 1, "echo": True, **SAMPLING},
-    "/v1/responses": {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
-                                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-                                {"type": "function_call_output", "call_id": "c", "output": "1"}],
-                      "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
-                      "tools": [{"type": "function", **WEATHER["function"]}], "reasoning": {"effort": "low"}},
-    "/v1/messages": {"max_tokens": 1, "system": [{"type": "text", "text": "Be brief."}],
-                     "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
-                                  {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
-                                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "1"}]}],
-                     "tools": [{"name": "f", "input_schema": SCHEMA}], "thinking": {"type": "enabled", "budget_tokens": 9}},
-    "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "Hi"}], "tools": [{"name": "f", "input_schema": SCHEMA}]},
+    "/v1/responses": {
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "1"},
+        ],
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
+        "tools": [{"type": "function", **WEATHER["function"]}],
+        "reasoning": {"effort": "low"},
+    },
+    "/v1/messages": {
+        "max_tokens": 1,
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "1"}]},
+        ],
+        "tools": [{"name": "f", "input_schema": SCHEMA}],
+        "thinking": {"type": "enabled", "budget_tokens": 9},
+    },
+    "/v1/messages/count_tokens": {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"name": "f", "input_schema": SCHEMA}],
+    },
     "/v1/embeddings": {"input": ["a", "b"], "encoding_format": "base64", "dimensions": 4},
     "/v1/rerank": {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1},
-    "/completion": {"prompt": ["The", 5, "fox"], "n_probs": 1, "json_schema": SCHEMA, "response_fields": ["content"], **SAMPLING},
+    "/completion": {
+        "prompt": ["The", 5, "fox"],
+        "n_probs": 1,
+        "json_schema": SCHEMA,
+        "response_fields": ["content"],
+        **SAMPLING,
+    },
     "/infill": {"input_prefix": "a", "input_suffix": "b", "input_extra": [{"text": "c", "filename": "d"}]},
     "/tokenize": {"content": "The fox", "with_pieces": True},
     "/detokenize": {"tokens": [1, 2, 3]},
@@ -60,11 +95,32 @@ BODIES: dict[str, Any] = {
     "/slots/0?action=erase": {"filename": "a"},
     "/lora-adapters": [{"id": 0, "scale": 1.0}],
     "/v1/chat/completions/control": {"id": "x", "action": "cancel"},
-}  # fmt: skip
+}
 ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 1e308, -1e308, 2**63, -(2**70), 0.1, "", "x", "\ud7ff\U0010ffff\u0000", "<|im_end|>", "{{ 7 * 7 }}",
-    [], {}, [[]], {"": None}, ["x", 5], "a" * 3000, [0] * 300, {"$ref": "#"}, {"type": "string", "pattern": "(a*)*b"},
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    -1e308,
+    2**63,
+    -(2**70),
+    0.1,
+    "",
+    "x",
+    "\ud7ff\U0010ffff\u0000",
+    "<|im_end|>",
+    "{{ 7 * 7 }}",
+    [],
+    {},
+    [[]],
+    {"": None},
+    ["x", 5],
+    "a" * 3000,
+    [0] * 300,
+    {"$ref": "#"},
+    {"type": "string", "pattern": "(a*)*b"},
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
