@@ -66,7 +66,7 @@ export function begin() {
   on("model", () => {
     const model = models.current();
     find("attach").hidden = !models.sees();
-    find("welcome-model").textContent = model ? `${model.id} answers on this machine's Halflap.` : "";
+    find("welcome-model").textContent = model ? `You are talking to ${model.id}.` : "";
     draft.placeholder = model ? `Message ${model.id}` : "Message";
   });
   on("settings", showTools);

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element. `facts`: on… are listeners, data-… and aria-… attributes, the rest properties. */
+/** An element. `facts`: on… are listeners, data-… and aria-… attributes, the rest properties. Children may be lists. */
 export function el(tag, facts = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(facts)) {
@@ -11,8 +11,13 @@ export function el(tag, facts = {}, ...children) {
     else if (name in made) made[name] = value;
     else made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-  return made;
+  return fill(made, children.flat());
+}
+
+/** Append children one by one: a list of a hundred thousand is too long for the arguments of a call. */
+export function fill(parent, children) {
+  for (const child of children) if (child !== null && child !== undefined && child !== false) parent.append(child);
+  return parent;
 }
 
 const ICONS = {

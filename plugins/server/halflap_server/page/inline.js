@@ -23,8 +23,8 @@ export function safeUrl(text) {
   }
 }
 
-function link(url, ...children) {
-  return el("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow", title: url }, ...children);
+function link(url, children) {
+  return el("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow", title: url }, children);
 }
 
 /** For every run of backticks, where runs of its length stand. */
@@ -92,7 +92,7 @@ class Inline {
     if (here === "<") {
       const angle = this.take(ANGLE);
       const url = angle && safeUrl(angle[1]);
-      if (url) return this.add(link(url, angle[1]));
+      if (url) return this.add(link(url, [angle[1]]));
       if (angle) return this.add(angle[0]);
       if (this.take(BREAK)) return this.add(el("br"));
     }
@@ -185,7 +185,7 @@ class Inline {
     if (!this.counts[mark]) return this.add(mark);
     while (this.frames.at(-1).mark !== mark) this.flatten();
     const frame = this.pop();
-    this.add(el(TAGS[mark], {}, ...frame.nodes));
+    this.add(el(TAGS[mark], {}, frame.nodes));
   }
 
   bracket() {
@@ -202,7 +202,7 @@ class Inline {
     // Images of other sites are not fetched: the address is shown as a link instead.
     const label = frame.nodes.length ? frame.nodes : [target];
     const inside = label.flatMap((node) => (node instanceof HTMLAnchorElement ? [...node.childNodes] : [node]));
-    return this.add(link(target, ...(frame.mark === "![" ? ["🖼 "] : []), ...inside));
+    return this.add(link(target, [frame.mark === "![" && "🖼 ", ...inside]));
   }
 
   /** The address behind a link's text; what is no safe address leaves the text as it is. */
@@ -236,7 +236,7 @@ class Inline {
     if (bracket >= 0) address = address.slice(0, bracket);
     const url = safeUrl(address);
     this.at += address.length - found[0].length;
-    return this.add(url ? link(url, address) : address);
+    return this.add(url ? link(url, [address]) : address);
   }
 }
 

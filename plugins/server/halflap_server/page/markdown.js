@@ -1,7 +1,7 @@
 // Markdown as it streams in: finished blocks are built once, only the last is built anew.
 
 import { blocks } from "./blocks.js";
-import { copy, el, icon } from "./dom.js";
+import { copy, el, fill, icon } from "./dom.js";
 import { colour } from "./highlight.js";
 import { inline } from "./inline.js";
 
@@ -58,15 +58,14 @@ export class Markdown {
 /** A whole text as a fragment. */
 export function markdown(text) {
   const root = document.createDocumentFragment();
-  root.append(...blocks(text.split("\n")).map((block) => build(block, false)));
-  return root;
+  return fill(root, all(blocks(text.split("\n")), false));
 }
 
 const BUILD = {
-  heading: (block, open) => el(`h${Math.min(block.level + 2, 6)}`, { className: `h${block.level}` }, ...inline(block.text, open)),
+  heading: (block, open) => el(`h${Math.min(block.level + 2, 6)}`, { className: `h${block.level}` }, inline(block.text, open)),
   rule: () => el("hr"),
-  paragraph: (block, open) => el("p", {}, ...inline(block.text, open)),
-  quote: (block, open) => el("blockquote", {}, ...all(block.blocks, open)),
+  paragraph: (block, open) => el("p", {}, inline(block.text, open)),
+  quote: (block, open) => el("blockquote", {}, all(block.blocks, open)),
   code: (block, open) => codeBlock(block.text, block.language, open && !block.closed),
   list(block, open) {
     const items = block.items.map((item, place) => {
@@ -74,15 +73,15 @@ const BUILD = {
         const growing = open && place === block.items.length - 1 && i === item.blocks.length - 1;
         return each.type === "paragraph" && !block.loose ? inline(each.text, growing) : [build(each, growing)];
       });
-      if (item.done === null) return el("li", {}, ...inside);
-      return el("li", { className: "task" }, el("input", { type: "checkbox", checked: item.done, disabled: true }), ...inside);
+      if (item.done === null) return el("li", {}, inside);
+      return el("li", { className: "task" }, el("input", { type: "checkbox", checked: item.done, disabled: true }), inside);
     });
-    return block.ordered ? el("ol", { start: block.start }, ...items) : el("ul", {}, ...items);
+    return block.ordered ? el("ol", { start: block.start }, items) : el("ul", {}, items);
   },
   table(block, open) {
     const row = (tag, cells) =>
-      el("tr", {}, ...cells.map((cell, i) => el(tag, { className: block.align[i] ?? "" }, ...inline(cell, open))));
-    const body = el("tbody", {}, ...block.rows.map((cells) => row("td", cells)));
+      el("tr", {}, cells.map((cell, i) => el(tag, { className: block.align[i] ?? "" }, inline(cell, open))));
+    const body = el("tbody", {}, block.rows.map((cells) => row("td", cells)));
     return el("div", { className: "table", tabIndex: 0 }, el("table", {}, el("thead", {}, row("th", block.head)), body));
   },
 };
@@ -91,7 +90,7 @@ const build = (block, open) => BUILD[block.type](block, open);
 const all = (found, open) => found.map((block, place) => build(block, open && place === found.length - 1));
 
 export function codeBlock(text, language, growing = false) {
-  const code = el("code", {}, ...(growing ? [text] : colour(text, language)));
+  const code = el("code", {}, growing ? text : colour(text, language));
   if (!code.firstChild) code.append(document.createTextNode(""));
   const button = el("button", { type: "button", className: "icon", title: "Copy", "aria-label": "Copy the code" }, icon("copy"));
   button.addEventListener("click", () => copy(button, code.textContent));

@@ -51,7 +51,7 @@ export class Message {
     this.fold = el("details", { className: "thinking", hidden: true }, this.summary, thinking);
     this.summary.addEventListener("click", () => (this.folded = true)); // from now on it is the user's
     this.thinking = new Markdown(thinking);
-    const text = el("div", { className: "markdown text" });
+    const text = el("div", { className: "markdown words" });
     this.text = new Markdown(text);
     this.cards = el("div", { className: "cards" });
     this.wait = el("div", { className: "wait" });

@@ -21,7 +21,7 @@ function draw() {
   const { metrics, devices } = facts;
   const last = before?.id === id ? before : null;
   const grown = (name) => (last && now > last.at ? Math.max(0, (1e3 * (metrics[name] - last.metrics[name])) / (now - last.at)) : 0);
-  const told = metrics.prompt_tokens;
+  const told = metrics.prompt_tokens + metrics.cached_tokens;
   find("meters").replaceChildren(
     el("dl", { className: "numbers" },
       number("Answer", speed?.perSecond ? `${speed.exact ? "" : "≈ "}${rate(speed.perSecond)}` : "–", "tokens/s"),
@@ -30,7 +30,8 @@ function draw() {
       number("Cached", told ? `${Math.round((100 * metrics.cached_tokens) / told)}` : "–", "% of prompts"),
       number("Running", metrics.running, ""),
       number("Waiting", metrics.waiting, "")),
-    bar("Cache blocks", [["used", metrics.blocks_used], ["cached", metrics.blocks_cached]], metrics.blocks_total, (n) => n.toLocaleString("en")),
+    ...Object.entries(metrics.blocks_total).map(([pool, total]) =>
+      bar(`${pool} blocks`, [["used", metrics.blocks_used[pool] ?? 0], ["cached", metrics.blocks_cached[pool] ?? 0]], total, (n) => n.toLocaleString("en"))),
     ...devices.map((device) => {
       const parts = KINDS.map(([name, label]) => [label, device[name]]);
       const taken = parts.reduce((sum, [, count]) => sum + count, 0);

@@ -54,6 +54,7 @@ async function pickModel(model) {
   chosen = model.id;
   save("model", chosen);
   find("model-menu").hidePopover();
+  show();
   await refresh().catch((error) => toast(error.message));
 }
 
