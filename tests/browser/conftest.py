@@ -84,6 +84,10 @@ def page(opened: Callable[..., Page]) -> Page:
 def brief(page: Page, tokens: int = 40) -> None:
     """Greedy answers of at most so many tokens."""
     page.evaluate(
-        "async (n) => { const s = await import('/page/settings.js'); s.change('temperature', 0); s.change('max_tokens', n) }",
+        """async (n) => {
+          const settings = await import("/page/settings.js");
+          settings.change("temperature", 0);
+          settings.change("max_tokens", n);
+        }""",
         tokens,
     )

@@ -86,13 +86,15 @@ def shown(page: Page, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("text", "html"),
     [
-        ("a *b* **c** ***d*** ~~e~~ `f`", "<p>a <em>b</em> <strong>c</strong> <strong><em>d</em></strong> <del>e</del> <code>f</code></p>"),
+        ("a *b* **c** `f`", "<p>a <em>b</em> <strong>c</strong> <code>f</code></p>"),
+        ("***d*** ~~e~~ ~f", "<p><strong><em>d</em></strong> <del>e</del> ~f</p>"),
         ("2 * 3 * 4, a_b_c, \\*not\\*, **open", "<p>2 * 3 * 4, a_b_c, *not*, **open</p>"),
         ("**a *b* c** *d **e***", "<p><strong>a <em>b</em> c</strong> <em>d <strong>e</strong></em></p>"),
         ("``a ` b`` `` ` ``", "<p><code>a ` b</code> <code>`</code></p>"),
         ("[un*closed](x) *a [b* c]", "<p>[un*closed](x) <em>a [b</em> c]</p>"),
         ("### T #\n***\n- - -", '<h5 class="h3">T</h5><hr><hr>'),
-        ("- a\n- b\n  - c\n\n3. x\n4. y", '<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul><ol start="3"><li>x</li><li>y</li></ol>'),
+        ("- a\n- b\n  - c", "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>"),
+        ("- a\n\n3. x\n4. y", '<ul><li>a</li></ul><ol start="3"><li>x</li><li>y</li></ol>'),
         ("- a\n\n- b", "<ul><li><p>a</p></li><li><p>b</p></li></ul>"),
         ("> a\nb\n> > c\n\nd", "<blockquote><p>a\nb</p><blockquote><p>c</p></blockquote></blockquote><p>d</p>"),
         ("a  \nb<br>c", "<p>a  <br>b<br>c</p>"),
@@ -105,7 +107,7 @@ def test_markdown_becomes_elements(page: Page, text: str, html: str) -> None:
 
 
 def test_code_keeps_every_character(page: Page) -> None:
-    assert '<span>md</span>' in (html := shown(page, TEXT)["html"])
+    assert "<span>md</span>" in (html := shown(page, TEXT)["html"])
     assert '```python\nprint("nested")\n```' in html.replace("&quot;", '"')
     code = "  if a < b && c:\n\treturn `x` # **no**\n\n\nend"
     for language in ("python", "js", "", "text", "sql"):
@@ -122,7 +124,9 @@ def test_a_table_keeps_its_columns(page: Page) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(page: Page, text: str) -> None:
     found = shown(page, text)
-    ours = set("p h3 ul li blockquote div table thead tbody tr th td header span button svg path pre code strong a".split())
+    ours = set(
+        "p h3 ul li blockquote div table thead tbody tr th td header span button svg path pre code strong a".split()
+    )
     assert set(found["tags"]) <= ours
     assert "onclick=" not in found["html"].replace("&lt;b onclick=", "")
     plain = text.replace("&lt;", "<").replace("&gt;", ">")
@@ -150,7 +154,15 @@ def test_what_streams_in_ends_as_if_it_had_come_at_once(page: Page) -> None:
     for steps in (every, every[::7], [3, 50, 51, 400], []):
         streamed, whole = page.evaluate(STREAMED, [TEXT, steps])
         assert streamed == whole
-    for text in ("a\n```x`y\nb", "p\n- - -", "p\n1", "- a\n\n  b\nc", "| a |\n|-|\n|b", "```\n```\n```", "a\n| b |\n|-"):
+    for text in (
+        "a\n```x`y\nb",
+        "p\n- - -",
+        "p\n1",
+        "- a\n\n  b\nc",
+        "| a |\n|-|\n|b",
+        "```\n```\n```",
+        "a\n| b |\n|-",
+    ):
         streamed, whole = page.evaluate(STREAMED, [text, list(range(len(text)))])
         assert streamed == whole, text
 
@@ -171,8 +183,8 @@ def test_finished_blocks_are_not_built_again(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["*a ", "**", "_a*b", "[", "![](", "[a](b", "`", "``a`", "> ", "- ", "  - a\n", "|a", "|a|\n", "<", "&", "https://", "#\n",
-     "a\n", "~~~\n", "1. ", "*_", "\\", '"""', "/*", "```c\n/*", "word "],
+    ["*a ", "**", "_a*b", "[", "![](", "[a](b", "`", "``a`", "> ", "- ", "  - a\n", "|a", "|a|\n", "<", "&", "https://",
+     "#\n", "a\n", "~~~\n", "1. ", "*_", "\\", '"""', "/*", "```c\n/*", "word "],
 )  # fmt: skip
 def test_two_hundred_thousand_characters_take_a_bounded_time(page: Page, piece: str) -> None:
     spent = page.evaluate("""async (piece) => {

@@ -13,7 +13,7 @@ let views = new Map(); // node id -> Message, of the conversation that is shown
 const running = new Map(); // conversation id -> AbortController
 
 export const current = () => shown;
-export const answering = () => running.has(shown.id);
+export const answering = (conversation = shown) => running.has(conversation.id);
 export const stop = () => running.get(shown.id)?.abort();
 
 /** Look at a conversation; without one, at a new one. */

@@ -67,7 +67,7 @@ function showDefaults() {
   for (const [name] of NUMBERS) {
     const field = find(`set-${name}`);
     const value = own[name];
-    field.placeholder = typeof value === "number" ? String(Math.round(value * 1e4) / 1e4) : name === "seed" ? "random" : "model's";
+    field.placeholder = typeof value === "number" ? String(Math.round(value * 1e4) / 1e4) : "auto";
   }
 }
 

@@ -49,10 +49,8 @@ function rename(item, conversation) {
 }
 
 async function remove(conversation) {
-  if (conversation.id === current().id) {
-    if (answering()) return toast("Stop this answer first.");
-    show();
-  }
+  if (answering(conversation)) return toast("Stop its answer first.");
+  if (conversation.id === current().id) show();
   await conversations.remove(conversation);
   toast(`“${conversation.title}” is deleted.`, "Undo", () => conversations.keep(conversation).then(() => show(conversation)));
 }
