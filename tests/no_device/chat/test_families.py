@@ -87,6 +87,12 @@ def test_random_streams_never_raise_and_give_the_same_however_cut(name: str, dat
         assert arguments
 
 
+def test_a_value_that_breaks_off_at_a_line_break_is_the_same_however_it_comes() -> None:
+    text = "<function=get_weather>\n<parameter=city>\nall\n"
+    made = form("qwen3_coder")
+    assert read(made.parser(TOOLS, ""), [text]) == read(made.parser(TOOLS, ""), list(text))
+
+
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 @given(words=st.text(st.characters(exclude_characters='<>[{(]|A"f\t', exclude_categories=("Cs",)), max_size=60))
 def test_words_without_tags_come_out_as_they_went_in(name: str, words: str) -> None:

@@ -115,6 +115,7 @@ def _string(feed: Feed, calls: Calls, ends: Tags, line: bool) -> Reading[bool]:
     while True:
         text, tag = yield from feed.chunk(ends)
         if not (text or tag):
+            feed.forget()  # a line break that waited is the value's, as the words before it
             return False
         text, held = held + text, ""
         if line and text.endswith("\n"):
