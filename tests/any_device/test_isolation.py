@@ -171,7 +171,7 @@ def test_an_answer_whose_last_token_was_out_ends_there_when_taken_up(path: Path,
         if stop:
             options |= {"max_tokens": 40, "stop": whole.text[3:6]}
         channel = Channel()
-        model.begin(Request(prompt=[5, 6], options=options), channel.put, said)
+        model.start(model.prepare(Request(prompt=[5, 6], options=options), channel.put, said))
         done = Stream(channel, lambda: None).result(60)
         assert done.finish_reason == ("stop" if stop else "length")
         assert done.usage.completion_tokens == 12
