@@ -182,5 +182,5 @@ def test_an_answer_that_outgrew_the_context_is_taken_up_where_it_was(path: Path)
     with halflap.load(path, devices=["cpu"], ctx=64) as model:
         whole = [t.id for t in model.generate([5, 6], **options).tokens]
         channel = Channel()
-        model.begin(Request(prompt=[5, 6], options=options), channel.put, whole[:75])
+        model.start(model.prepare(Request(prompt=[5, 6], options=options), channel.put, whole[:75]))
         assert [t.id for t in Stream(channel, lambda: None).result(60).tokens if t.id >= 0][-15:] == whole[75:]
