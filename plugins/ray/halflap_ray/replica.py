@@ -111,7 +111,7 @@ class Replicas:
 
     async def call_all(self, method: str) -> list[Any]:
         try:
-            found = await self._handle.broadcast("call", method, (), {})
+            found = await self._handle.broadcast("call", method, (), {}).results_async()
         except Exception as error:
             raise _told(error) from error
         return [_raised(each) for each in found]
