@@ -19,6 +19,8 @@ from halflap_server.settings import Settings
 GREEDY = {"temperature": 0, "max_tokens": 24}
 LOADING: dict[str, Any] = {"ctx": 512, "threads": 1}
 SETTINGS = Settings(host="0.0.0.0", page=False)
+NO_CPU: dict[str, Any] = {"settings": SETTINGS, "actor": {"num_cpus": 0}}
+"""Room beside the two replicas, as Ray counts it."""
 LONG: dict[str, Any] = {"max_tokens": 100, "ignore_eos": True, "temperature": 0.8, "repeat_penalty": 1.1}
 
 
@@ -161,7 +163,7 @@ def test_a_model_that_no_replica_can_load_is_one_error(cluster: str) -> None:
     import halflap_ray
 
     with pytest.raises(EngineError, match=r"ModelNotFoundError.*no such file"):
-        halflap_ray.deploy("/nowhere/none.gguf", application="wrong", route_prefix="/wrong", settings=SETTINGS)
+        halflap_ray.deploy("/nowhere/none.gguf", application="wrong", route_prefix="/wrong", **NO_CPU)
 
 
 def test_load_makes_replicas_grow(cluster: str, model: Model) -> None:
@@ -171,7 +173,7 @@ def test_load_makes_replicas_grow(cluster: str, model: Model) -> None:
     serve.delete("halflap")
     growing = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 2, "upscale_delay_s": 0.5,
                "metrics_interval_s": 0.2, "look_back_period_s": 1.0}  # fmt: skip
-    with halflap_ray.deploy("starter", autoscale=growing, application="growing", settings=SETTINGS, **LOADING) as found:
+    with halflap_ray.deploy("starter", autoscale=growing, application="growing", **NO_CPU, **LOADING) as found:
         assert len(replicas()) == 1
         with ThreadPoolExecutor(8) as threads:
 
