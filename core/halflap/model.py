@@ -132,7 +132,7 @@ class Model:
         """What `submit` does before it starts, for who passes events on by himself.
 
         Args:
-            put: called on the engine's thread with events in order, or with the error that ends them.
+            put: called on the engine's thread with events in order, or with the error that ends them; must not raise.
             said: tokens of this very answer that were given out before, by a model that is gone.
         """
         self._check_open()

@@ -97,6 +97,7 @@ def test_health_and_metrics_are_of_all_replicas(model: Model, client: httpx.Clie
 def test_the_next_turn_of_a_chat_goes_where_the_last_one_was_computed(model: Model, client: httpx.Client) -> None:
     for i in range(6):
         messages = [{"role": "user", "content": f"{i}: " + f"tell me about the number {i}, please. " * 4}]
+        last = 0
         for turn in range(3):
             found = chat(client, messages)
             cached = found["usage"]["prompt_tokens_details"]["cached_tokens"]
@@ -167,8 +168,9 @@ def test_a_model_that_no_replica_can_load_is_one_error(cluster: str) -> None:
 
 
 def test_load_makes_replicas_grow(cluster: str, model: Model) -> None:
-    import halflap_ray
     from ray import serve
+
+    import halflap_ray
 
     serve.delete("halflap")
     growing = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 2, "upscale_delay_s": 0.5,

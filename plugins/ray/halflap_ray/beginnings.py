@@ -20,7 +20,7 @@ KNOWN = 1 << 16
 
 
 def beginnings(request: Request) -> list[bytes]:
-    """Keys of the request's beginnings that are at least half of it, shortest first.
+    """Keys of the request's beginnings that are at least a third of it, shortest first.
 
     Two requests share a key if they are the same up to there, byte for byte as their client wrote them. Behind a
     beginning counts what the model itself said next, for who computed the one has said the other.
@@ -37,7 +37,7 @@ def beginnings(request: Request) -> list[bytes]:
                 found.append((read + len(following) * said, digest.copy().digest()))
             elif pieces & (pieces - 1) == 0:
                 found.append((read, digest.copy().digest()))
-    return [key for reach, key in found if 2 * reach >= read]
+    return [key for reach, key in found if 3 * reach >= read]
 
 
 def _parts(request: Request) -> Iterator[tuple[bytes, bool]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -32,7 +32,7 @@ class PlaceLost(Exception):  # noqa: N818 - no failure of the request
 class Places(Protocol):
     """Where answers are computed. Whoever is asked may be another each time."""
 
-    def begin(self, request: Request, said: Sequence[int]) -> AsyncIterator[tuple[Sequence[int], Events]]:
+    def begin(self, request: Request, said: Sequence[int]) -> AsyncGenerator[tuple[Sequence[int], Events], None]:
         """What `Answer.take` is to be given; closing it cancels.
 
         Raises:

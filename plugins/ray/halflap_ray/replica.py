@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
@@ -36,7 +37,9 @@ class Replica:
         """The model, how it is placed, and what its tokenizer is made of."""
         return self._model.info, self._model.plan, self._metadata
 
-    async def begin(self, request: Request, said: Sequence[int], keys: Sequence[bytes]) -> AsyncIterator[Message]:
+    async def begin(
+        self, request: Request, said: Sequence[int], keys: Sequence[bytes]
+    ) -> AsyncGenerator[Message, None]:
         """An answer's messages, as `halflap.remote.Answer.take` reads them.
 
         Args:
@@ -45,7 +48,8 @@ class Replica:
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Message]()
 
         def send(tokens: list[int], events: Events) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, (tokens, events))
+            with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+                loop.call_soon_threadsafe(queue.put_nowait, (tokens, events))
 
         try:
             work = await asyncio.to_thread(prepared, self._model, request, said, send)
@@ -92,7 +96,7 @@ class Replicas:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle, self._streaming = handle, handle.options(stream=True)
 
-    async def begin(self, request: Request, said: Sequence[int]) -> AsyncIterator[Message]:
+    async def begin(self, request: Request, said: Sequence[int]) -> AsyncGenerator[Message, None]:
         response = self._streaming.begin.remote(request, said, keys=beginnings(request))
         try:
             async for message in response:
