@@ -71,6 +71,9 @@ def test_chats_with_thinking_and_tools_pass_through() -> None:
         options: dict[str, Any] = {"temperature": 0, "enable_thinking": True}
         wanted, found = model.chat(messages, **options), child.chat(messages, **options)
         assert (found.text, found.reasoning) == (wanted.text, wanted.reasoning)
+        assert child.chat_format == model.chat_format
+        assert child.apply_template(messages, reasoning="on") == model.apply_template(messages, reasoning="on")
+        assert child.count(Request(messages=messages)) == model.count(Request(messages=messages))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

@@ -99,8 +99,12 @@ def _integer(least: int, most: int = 1 << 31) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
 
 
-def _number(least: float = -math.inf, most: float = math.inf) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and least <= v <= most
+MOST = 1e30
+"""Of any number: sums of such stay within f32."""
+
+
+def _number(least: float = -MOST, most: float = MOST) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= most
 
 
 def _flag(value: Any) -> bool:
@@ -117,7 +121,7 @@ def _chain(value: Any) -> bool:
 
 def _biases(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        _integer(0)(k) and isinstance(v, int | float) and not math.isnan(v) for k, v in value.items()
+        _integer(0)(k) and isinstance(v, int | float) and (abs(v) <= MOST or math.isinf(v)) for k, v in value.items()
     )
 
 

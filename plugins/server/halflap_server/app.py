@@ -110,7 +110,7 @@ class App:
         ]
         routes.append(Route("/openapi.json", self._describe))
         if settings.page:
-            pages = StaticFiles(directory=str(files("halflap_server") / "page"), html=True)
+            pages = StaticFiles(directory=str(files("halflap_server") / "page"))
             routes += [Route("/", _page(pages, "index.html")), Route("/index.html", _page(pages, "index.html")),
                        Mount("/page", _Secured(pages))]  # fmt: skip
         if settings.api_prefix:

@@ -13,7 +13,7 @@ from halflap_server.errors import invalid
 from halflap_server.pool import Lease
 
 CONSTRAINTS = ("json_schema", "grammar", "regex", "choice")
-SHOWN = ("text", "input_text", "output_text", "image_url", "image")
+SHOWN = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "image_url", "image")
 """Types of content parts that chats may hold."""
 
 

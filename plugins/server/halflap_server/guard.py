@@ -21,7 +21,7 @@ from halflap_server.errors import Refusal, refusal
 from halflap_server.settings import Settings
 from halflap_server.tracing import Span
 
-OPEN = frozenset({"/health", "/v1/health", "/live", "/", "/index.html", "/favicon.svg"})
+OPEN = frozenset({"/health", "/v1/health", "/live", "/", "/index.html"})
 """Paths that need no key, beside the page's own files."""
 QUIET = frozenset({"/health", "/v1/health", "/live", "/metrics", "/slots"})
 """Paths that are asked all the time: logged at level debug."""

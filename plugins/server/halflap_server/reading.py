@@ -36,6 +36,18 @@ async def read(request: Request, kind: type[B]) -> tuple[B, dict[str, Any]]:
         raise invalid("body", "body: got JSON nested too deep, want fewer levels") from None
 
 
+def checked(value: Any, kind: type[B], where: str) -> B:
+    """A part of a body that its Struct leaves open.
+
+    Raises:
+        Refusal: not of that kind; names the field.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _named(error, where) from None
+
+
 async def received(request: Request) -> bytes:
     """All bytes of the body.
 
@@ -65,10 +77,12 @@ def _too_large(most: int) -> Refusal:
     return Refusal(413, "invalid_request_error", message, "body", headers={"Connection": "close"})
 
 
-def _named(error: msgspec.ValidationError) -> Refusal:
+def _named(error: msgspec.ValidationError, where: str = "") -> Refusal:
     text = str(error)
     placed = PLACE.fullmatch(text)
     said, place = (placed[1], placed[2]) if placed else (text, "")
+    if where:
+        place = where + (f".{place}" if place and not place.startswith("[") else place)
     if missing := MISSING.search(said):
         place = f"{place}.{missing[1]}" if place else missing[1]
         return invalid(place, f"{place}: got nothing, want it; this field is required")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from halflap import plugins
@@ -46,4 +47,4 @@ def cut(answer: str, *places: int) -> Sequence[str]:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     data = answer.encode()
     ends = [0, *places, len(data)]
-    return [decode(data[begin:end]) for begin, end in zip(ends, ends[1:], strict=False)]
+    return [decode(data[begin:end]) for begin, end in pairwise(ends)]

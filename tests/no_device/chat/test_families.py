@@ -7,13 +7,13 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.no_device.chat.golden import GOLDEN, JSON_WEATHER, TOOLS, Golden
+from tests.no_device.chat.reading import cut, form, read, whole
 
 from halflap.events import ToolCall
 from halflap.text.chat.dialects import DIALECTS
 from halflap.text.chat.harmony import TAGS
 from halflap.text.chat.parser import Machine
-from tests.no_device.chat.golden import GOLDEN, JSON_WEATHER, TOOLS, Golden
-from tests.no_device.chat.reading import cut, form, read, whole
 
 CASES = [pytest.param(name, case, id=f"{name}-{i}") for name, cases in GOLDEN.items() for i, case in enumerate(cases)]
 
@@ -66,7 +66,8 @@ def test_arguments_come_as_they_are_written(name: str) -> None:
     assert [event.name for event in pieces if event.name] == [name for name, _ in calls[:1]]
 
 
-FRAGMENTS = ["{", "}", "[", "]", '"', ":", ",", "\\", "\n", " ", "x", "é", "1", "add", "get_weather", "(", ")", "=", "'",
+FRAGMENTS = ["{", "}", "[", "]", '"', ":", ",", "\\", "\n", " ", "x", "é", "1", "add", "get_weather", "(", ")", "=",
+             "'",
              '{"name": "add", "arguments": {"a": 1}}', '"name"', '"arguments"', "call:", "functions.", ">>>", "all\n",
              "```json", "```", "true", "city", "<", ">", "</", 'name="', '">', "<![CDATA[", "]]>"]  # fmt: skip
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one template a line
 """Templates that loop, recurse or make gigabytes end within a second and 100 MB, as a typed error."""
 
 from __future__ import annotations

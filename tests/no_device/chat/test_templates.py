@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import shared_folder
+from tests.no_device.chat.golden import TOOLS
+from tests.no_device.chat.reading import read
 
 from halflap.errors import TemplateError
 from halflap.text.chat.contract import Capabilities
 from halflap.text.chat.detection import detect, detected
 from halflap.text.chat.prompting import Prompt, render
 from halflap.text.chat.template import ChatTemplate
-from tests.conftest import shared_folder
-from tests.no_device.chat.golden import TOOLS
-from tests.no_device.chat.reading import read
 
 FAMILIES = {
     "ByteDance-Seed-OSS": "seed_oss",

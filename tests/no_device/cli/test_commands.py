@@ -212,3 +212,23 @@ def test_a_plugin_that_is_asked_for_and_not_installed_is_said(file: Path) -> Non
     listed = halflap("plugins", "--json", HALFLAP_PLUGINS="no-such-plugin").json
     missing = next(plugin for plugin in listed if plugin["name"] == "no-such-plugin")
     assert "HALFLAP_PLUGINS" in missing["error"]
+
+
+def test_run_takes_another_chat_template_and_says_what_is_wrong_with_one(file: Path, tmp_path: Path) -> None:
+    options = ("-m", file, *ON, "-n", "2", "--temp", "0", "--json")
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ messages[0].content }}!")
+    by_text = halflap("run", "hello", *options, "--chat-template", template.read_text())
+    by_file = halflap("run", "hello", *options, "--chat-template-file", template, "--reasoning", "off")
+    assert by_text.code == by_file.code == 0, by_text.err + by_file.err
+    assert by_text.json["text"] == by_file.json["text"]
+    for wrong, said in (
+        (("--chat-template", "lama3"), "llama3"),
+        (("--chat-template", "llama3", "--chat-template-file", template), "one of them"),
+        (("--chat-template-file", tmp_path / "none"), "none"),
+        (("--reasoning-budget", "-2"), "reasoning_budget"),
+    ):
+        done = halflap("run", "hello", *options, *wrong)
+        assert done.code == 2, (wrong, done.err)
+        assert said in done.err + done.out
+        assert "Traceback" not in done.err

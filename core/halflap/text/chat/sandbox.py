@@ -55,18 +55,24 @@ class Budget:
 
     Args:
         given: bytes of its messages and tools, of which templates make copies.
+
+    Attributes:
+        spent: something went past a bound.
     """
 
     def __init__(self, given: int = 0) -> None:
         self._deadline = time.monotonic() + SECONDS
         self._left = BYTES + 16 * given
+        self.spent = False
 
     def charge(self, size: int = 0) -> None:
         """Raises TemplateError if so many bytes more, or the time until now, are too much."""
         self._left -= size
         if self._left < 0:
+            self.spent = True
             raise TemplateError("chat template", got="over its memory", want="a template that makes less")
         if time.monotonic() > self._deadline:
+            self.spent = True
             raise TemplateError("chat template", got=f"over {SECONDS:g} s of work", want="a template that ends")
 
 
@@ -90,6 +96,7 @@ def _charge(size: int = 0) -> None:
 
 def _limited(size: int, most: int, what: str = "value") -> None:
     if size > most:
+        _current.budget.spent = True
         raise TemplateError(f"chat template {what}", got=f"size {size:,}", want=f"at most {most:,}")
 
 
@@ -116,7 +123,7 @@ def weigh(value: Any, text: bool = False) -> int:
             _limited(count + len(one) + len(waiting), ITEMS + len(waiting))
             waiting += one
         elif isinstance(one, Namespace):
-            waiting.append(one._Namespace__attrs)  # type: ignore[attr-defined]
+            waiting.append(one._Namespace__attrs)
     return count
 
 
@@ -235,7 +242,8 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
         _charge()
-        owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
+        method = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
+        owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
         if isinstance(owner, str):
             _check_method(owner, name, arguments)
             for value in (*arguments, *named.values()):
@@ -330,7 +338,8 @@ def _joined(parts: Sequence[Any]) -> str:
     return str(made("".join(texts)))
 
 
-def _shown(value: Any) -> Any:
+@jinja2.pass_context  # which keeps it from being called when the template is compiled
+def _shown(context: Any, value: Any) -> Any:
     """A piece of output."""
     if isinstance(value, str):
         _charge(len(value) + 64)

@@ -8,10 +8,10 @@ broken spelling becomes a piece of its own that is tokenised as plain text.
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from halflap.text.chat.capabilities import probe
 from halflap.text.chat.contract import Capabilities
 from halflap.text.chat.dialect import Written
 from halflap.text.chat.messages import fitted
-from halflap.text.chat.sandbox import CHARACTERS, GLOBALS, SECONDS, Sandbox, budget
+from halflap.text.chat.sandbox import CHARACTERS, GLOBALS, Budget, Sandbox, budget
 
 MARK = "\ufdd0"
 THINK_TAGS = frozenset({"<think>", "</think>"})
@@ -95,29 +95,36 @@ class ChatTemplate:
         """
         can = self.capabilities
         given = tools or ([] if can.empty_tools else None)
-        return list(self._pieces(self._render(fitted(messages, can, self.written), given, options)))
+        known = self._known(fitted(messages, can, self.written), given, options)
+        with budget(_bytes((known["messages"], known["tools"]))) as used:
+            return list(self._pieces(self._run(known, used)))
 
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the template does with messages."""
-        slow = False
+        spent = False
 
         def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> str | None:
-            nonlocal slow
-            begun = time.monotonic()
-            try:
-                return None if slow else self._render(messages, tools, {})
-            except TemplateError:
-                slow = slow or time.monotonic() - begun > SECONDS / 2  # or a dozen trials would take their time
+            nonlocal spent
+            if spent:  # or a dozen trials would each take what a rendering may
                 return None
+            with budget() as used:
+                try:
+                    return self._run(self._known(messages, tools, {}), used)
+                except TemplateError:
+                    spent = used.spent
+            if spent:
+                gc.collect()  # jinja2's tracebacks hold in a circle what was made
+            return None
 
         found = probe(attempt)
         return evolve(found, thinking_switch=bool(self.declared & SWITCHES.keys()))
 
-    def _render(
+    def _known(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, options: Mapping[str, Any]
-    ) -> str:
-        known = {
+    ) -> dict[str, Any]:
+        """The template's variables."""
+        return {
             "messages": [self._guarded_message(message) for message in messages],
             "tools": self._guarded(tools),
             "bos_token": self._bos,
@@ -126,7 +133,6 @@ class ChatTemplate:
             **self._further(tools or ()),
             **options,
         }
-        return self._run(known)
 
     def _further(self, tools: Sequence[Any]) -> dict[str, Any]:
         """Variables that a few templates look for."""
@@ -136,17 +142,17 @@ class ChatTemplate:
         }
         return {name: value for name, value in further.items() if name in self.declared}
 
-    def _run(self, variables: Mapping[str, Any]) -> str:
+    def _run(self, variables: Mapping[str, Any], used: Budget) -> str:
         parts: list[str] = []
         size = 0
         try:
-            with budget(_bytes((variables["messages"], variables["tools"]))) as used:
-                for part in self._template.generate(**variables, **GLOBALS):
-                    size += len(part)
-                    if size > CHARACTERS:
-                        raise TemplateError("chat template output", got=f"over {CHARACTERS:,} characters", want="fewer")
-                    used.charge()
-                    parts.append(part)
+            for part in self._template.generate(**variables, **GLOBALS):
+                size += len(part)
+                if size > CHARACTERS:
+                    used.spent = True
+                    raise TemplateError("chat template output", got=f"over {CHARACTERS:,} characters", want="fewer")
+                used.charge()
+                parts.append(part)
         except TemplateError:
             raise
         except RecursionError as cause:

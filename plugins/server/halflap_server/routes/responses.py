@@ -20,10 +20,10 @@ from halflap_server import options
 from halflap_server.answers import answer, encode, json_response, named
 from halflap_server.asking import chats, chosen, content_of
 from halflap_server.blocks import Block, Blocks
-from halflap_server.bodies import Responses
+from halflap_server.bodies import Part, Responses
 from halflap_server.errors import Refusal, invalid, not_found
 from halflap_server.pool import Lease
-from halflap_server.reading import read
+from halflap_server.reading import checked, read
 from halflap_server.replies import logprobs
 
 Item = dict[str, Any]
@@ -164,12 +164,10 @@ def chat_of(instructions: str | None, items: Sequence[Item]) -> list[dict[str, A
         elif kind == "function_call":
             _assistant(found).setdefault("tool_calls", []).append(_call(item, where))
         elif kind == "function_call_output":
-            output = item.get("output")
-            text = content_of(_parts(output, where), f"{where}.output") if isinstance(output, list) else output
-            found.append({"role": "tool", "tool_call_id": _text(item, "call_id", where), "content": text or ""})
+            text = content_of(_parts(item.get("output"), where), f"{where}.output")
+            found.append({"role": "tool", "tool_call_id": _text(item, "call_id", where), "content": text})
         elif kind == "reasoning":
-            told = item.get("content") or item.get("summary") or []
-            words = "".join(str(part.get("text", "")) for part in told if isinstance(part, Mapping))
+            words = content_of(_parts(item.get("content") or item.get("summary"), where), f"{where}.content")
             found.append({"role": "assistant", "content": "", "reasoning_content": words, "thought": True})
         else:
             raise invalid(f"{where}.type", f"{where}.type: got {kind!r:.40}, want message, function_call, "
@@ -210,8 +208,7 @@ def _parts(content: Any, where: str) -> Any:
     parts = []
     for place, part in enumerate(content):
         here = f"{where}.content[{place}]"
-        if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-            raise invalid(here, f"{here}: got {part!r:.40}, want an object with a type")
+        checked(part, Part, here)
         if part["type"] == "input_image":
             parts.append({"type": "image_url", "image_url": {"url": _text(dict(part), "image_url", here)}})
         else:

@@ -16,7 +16,7 @@ from halflap_server import metrics as exposition
 from halflap_server.answers import SUBMITTING, json_response
 from halflap_server.bodies import Cancel, LoadModel, Lora, SaveSlot, UnloadModel
 from halflap_server.errors import Refusal, invalid, not_found
-from halflap_server.pool import Entry, Lease
+from halflap_server.pool import Entry, Lease, Served
 from halflap_server.reading import read, received
 from halflap_server.slots import Slot, plain
 
@@ -95,44 +95,46 @@ async def props(request: Request) -> Response:
     if not state.settings.show_props:
         raise _off("props")
     entry = state.pool.find(request.query_params.get("model"))
-    sleeping = entry.served is None
+    if entry.served is not None:  # to look at a model is not to use it: a page that polls must not keep it awake
+        return json_response(_props(state, entry.served, sleeping=False))
     with await state.pool.acquire(entry.source.name) as lease:
-        model, tokenizer = lease.model, lease.model.tokenizer
-        form = lease.served.form
-        return json_response(
-            {
-                "default_generation_settings": {
-                    "params": plain({**model.info.sampling, **lease.served.source.sampling}),
-                    "n_ctx": model.plan.ctx,
-                },
-                "total_slots": len(lease.served.slots.all),
-                "model_alias": lease.served.name,
-                "model_ftype": "",
-                "model_path": model.info.path,
-                "modalities": {"vision": lease.served.sees, "audio": False, "video": False},
-                "media_marker": "<__media__>",
-                "endpoint_slots": state.settings.show_slots,
-                "endpoint_props": state.settings.show_props,
-                "endpoint_metrics": state.settings.show_metrics,
-                "ui": state.settings.page,
-                "ui_settings": {},
-                "chat_template": form.template if form else "",
-                "chat_template_caps": form.capabilities.to_dict() if form else {},
-                "chat_format": form.name if form else "",
-                "bos_token": tokenizer.token_text(tokenizer.bos_id),
-                "eos_token": tokenizer.token_text(tokenizer.eos_id),
-                "build_info": f"halflap-{halflap.__version__}",
-                "is_sleeping": sleeping,
-                "cors_proxy_enabled": False,
-                "samplers": halflap.plugins.names("samplers"),
-                "devices": [
-                    {"id": p.device, "about": p.about, "weights": sum(p.weights.values()), "state": p.state,
-                     "scratch": p.scratch, "free": p.free}
-                    for p in model.plan.placed
-                ],
-                "metrics": _counters(model),
-            }
-        )  # fmt: skip
+        return json_response(_props(state, lease.served, sleeping=True))
+
+
+def _props(state: Any, served: Served, sleeping: bool) -> dict[str, Any]:
+    model, tokenizer, form = served.model, served.model.tokenizer, served.form
+    return {
+        "default_generation_settings": {
+            "params": plain({**model.info.sampling, **served.source.sampling}),
+            "n_ctx": model.plan.ctx,
+        },
+        "total_slots": len(served.slots.all),
+        "model_alias": served.name,
+        "model_ftype": "",
+        "model_path": model.info.path,
+        "modalities": {"vision": served.sees, "audio": False, "video": False},
+        "media_marker": "<__media__>",
+        "endpoint_slots": state.settings.show_slots,
+        "endpoint_props": state.settings.show_props,
+        "endpoint_metrics": state.settings.show_metrics,
+        "ui": state.settings.page,
+        "ui_settings": {},
+        "chat_template": form.template if form else "",
+        "chat_template_caps": form.capabilities.to_dict() if form else {},
+        "chat_format": form.name if form else "",
+        "bos_token": tokenizer.token_text(tokenizer.bos_id),
+        "eos_token": tokenizer.token_text(tokenizer.eos_id),
+        "build_info": f"halflap-{halflap.__version__}",
+        "is_sleeping": sleeping,
+        "cors_proxy_enabled": False,
+        "samplers": halflap.plugins.names("samplers"),
+        "devices": [
+            {"id": p.device, "about": p.about, "weights": sum(p.weights.values()), "state": p.state,
+             "scratch": p.scratch, "free": p.free}
+            for p in model.plan.placed
+        ],
+        "metrics": _counters(model),
+    }  # fmt: skip
 
 
 def _counters(model: halflap.Model) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_a_budget_goes_on_where_an_engine_before_left_off(model: halflap.Model) 
         messages=ASKED, options={"reasoning": "on", "reasoning_budget": 4, "temperature": 0, "max_tokens": 30}
     )
     wanted = [token.id for token in model.submit(request).result().tokens]
-    for count in range(0, 9):
+    for count in range(9):
         ended = threading.Event()
 
         def put(events: Any, ended: threading.Event = ended) -> None:
