@@ -24,6 +24,7 @@ from halflap_ray.beginnings import beginnings
 from halflap_ray.link import PlaceLost, PlacesLink, PlacesModel
 
 Message = tuple[Sequence[int], Events]
+Messages = AsyncGenerator[Message, None]
 
 
 class Replica:
@@ -37,9 +38,7 @@ class Replica:
         """The model, how it is placed, and what its tokenizer is made of."""
         return self._model.info, self._model.plan, self._metadata
 
-    async def begin(
-        self, request: Request, said: Sequence[int], keys: Sequence[bytes]
-    ) -> AsyncGenerator[Message, None]:
+    async def begin(self, request: Request, said: Sequence[int], keys: Sequence[bytes]) -> Messages:
         """An answer's messages, as `halflap.remote.Answer.take` reads them.
 
         Args:
@@ -96,7 +95,7 @@ class Replicas:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle, self._streaming = handle, handle.options(stream=True)
 
-    async def begin(self, request: Request, said: Sequence[int]) -> AsyncGenerator[Message, None]:
+    async def begin(self, request: Request, said: Sequence[int]) -> Messages:
         response = self._streaming.begin.remote(request, said, keys=beginnings(request))
         try:
             async for message in response:
