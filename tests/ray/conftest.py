@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Under `uv run` Ray would pack this folder and have each worker build it anew.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 STORE = 100 << 20
 
 

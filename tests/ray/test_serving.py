@@ -186,3 +186,21 @@ def test_load_makes_replicas_grow(cluster: str, model: Model) -> None:
             for answer in [threads.submit(ask, i) for i in range(8)]:
                 answer.result()
         assert len(replicas()) == 2
+    serve.delete("growing")
+
+
+def test_the_arguments_of_the_command_line_make_the_same_application(cluster: str) -> None:
+    from ray import serve
+
+    import halflap_ray
+    from halflap_ray.application import Arguments
+
+    given = {"model": "starter", "most": "2", "ctx": "256", "threads": "1", "cpus": "0", "keys": "abc, def"}
+    serve.run(halflap_ray.app(Arguments.model_validate(given)), name="command", route_prefix="/")
+    with httpx.Client(base_url=cluster, timeout=300) as client:
+        assert client.post("/v1/completions", json={"prompt": "a"}).status_code == 401
+        keyed = {"authorization": "Bearer def"}
+        answer = client.post("/v1/completions", json={"prompt": "a", "max_tokens": 3}, headers=keyed)
+        assert answer.json()["usage"]["completion_tokens"] <= 3
+        assert client.get("/").status_code == 200
+    serve.delete("command")
