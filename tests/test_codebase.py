@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"stream", "loading", "images"}),
     frozenset({"chats"}),
     frozenset({"model"}),
+    frozenset({"remote"}),
     frozenset({"isolation"}),
     frozenset({"assembly"}),
     frozenset({"isolated"}),

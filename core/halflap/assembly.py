@@ -228,8 +228,16 @@ def plan(
 
 def load_tokenizer(model: str | os.PathLike[str], /, *, overrides: Mapping[str, Override] | None = None) -> Tokenizer:
     """A model file's tokenizer alone; no weight is read."""
+    return loading.open_tokenizer(tokenizer_metadata(model, overrides=overrides))
+
+
+def tokenizer_metadata(
+    model: str | os.PathLike[str], /, *, overrides: Mapping[str, Override] | None = None
+) -> dict[str, Any]:
+    """What a model file says of its tokenizer; `loading.open_tokenizer` makes one of it where the file is not."""
     with loading.open_model(model) as file:
-        return loading.open_tokenizer(Changes(dict(overrides or {})).metadata(file.metadata))
+        metadata = Changes(dict(overrides or {})).metadata(file.metadata)
+        return {key: metadata[key] for key in metadata if key.startswith("tokenizer.") or key == "general.name"}
 
 
 def _check_row_invariant(devices: Sequence[Device]) -> None:

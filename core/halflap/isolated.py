@@ -1,9 +1,10 @@
 """The child of `load(isolation="process")`: a model, and messages to and from the host over one socket.
 
 Host to child: ("begin", id, request, said) | ("cancel", id) | ("call", id, method, arguments, options).
-Child to host: ("progress", stage) | ("failed", error) | ("loaded", info, plan) | ("began", id, error or None)
-| ("result", id, value or error) | ("events", id, tokens, events or error).
+Child to host: ("progress", stage) | ("failed", error) | ("loaded", info, plan) | ("result", id, value or error)
+| ("events", id, tokens, events or error).
 A message of events holds the tokens chosen since the last one, so that the host can have an answer go on elsewhere.
+The first one of a request tells that it was taken, or why not.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 
 from halflap.assembly import load
 from halflap.engine.generation import Generation
-from halflap.errors import EngineError, HalflapError
-from halflap.events import Event, Finish
+from halflap.engine.request import Request
+from halflap.errors import HalflapError
 from halflap.model import Model
+from halflap.remote import Events, called, is_end, portable, prepared
 
 
 def main() -> None:
@@ -40,7 +42,7 @@ def main() -> None:
     try:
         model = load(path, **options, progress=lambda progress: send("progress", progress))
     except BaseException as error:
-        send("failed", _portable(error))
+        send("failed", portable(error))
         return
     with model:
         send("loaded", model.info, model.plan)
@@ -49,20 +51,28 @@ def main() -> None:
 
 def _serve(model: Model, connection: Connection, send: Callable[..., None]) -> None:
     works: dict[int, Generation] = {}
+
+    def begin(number: int, request: Request, said: Sequence[int]) -> None:
+        def passed(tokens: list[int], events: Events) -> None:
+            send("events", number, tokens, events)
+            if is_end(events):
+                works.pop(number, None)
+
+        try:
+            works[number] = work = prepared(model, request, said, passed)
+            model.start(work)
+            send("events", number, [], [])
+        except BaseException as error:
+            works.pop(number, None)
+            send("events", number, [], portable(error))
+
     while True:
         try:
             kind, number, *rest = connection.recv()
         except (EOFError, OSError):
             return
         if kind == "begin":
-            request, said = rest
-            try:
-                work = works[number] = model.begin(request, _Passing(number, len(said), works, send), said)
-                if work.finished:  # before it could be entered
-                    works.pop(number, None)
-                send("began", number, None)
-            except BaseException as error:
-                send("began", number, _portable(error))
+            begin(number, *rest)
         elif kind == "cancel":
             if number in works:
                 model.cancel(works[number])
@@ -70,39 +80,13 @@ def _serve(model: Model, connection: Connection, send: Callable[..., None]) -> N
             threading.Thread(target=_call, args=(model, number, *rest, send), daemon=True).start()
 
 
-class _Passing:
-    """Passes one answer's events to the host."""
-
-    def __init__(self, number: int, said: int, works: dict[int, Generation], send: Callable[..., None]) -> None:
-        self._number, self._passed, self._works, self._send = number, said, works, send
-
-    def __call__(self, events: Sequence[Event] | BaseException) -> None:
-        work = self._works.get(self._number)
-        chosen = work.chosen if work is not None else []
-        tokens, self._passed = chosen[self._passed :], max(self._passed, len(chosen))
-        ended = isinstance(events, BaseException) or any(isinstance(event, Finish) for event in events)
-        self._send(
-            "events", self._number, tokens, _portable(events) if isinstance(events, BaseException) else list(events)
-        )
-        if ended:
-            self._works.pop(self._number, None)
-
-
 def _call(
     model: Model, number: int, method: str, arguments: Sequence[Any], options: dict[str, Any], send: Callable[..., None]
 ) -> None:
     try:
-        found = getattr(model, method)
-        send("result", number, found(*arguments, **options) if callable(found) else found)
-    except BaseException as error:
-        send("result", number, _portable(error))
-
-
-def _portable(error: BaseException) -> HalflapError:
-    """An error that another process can read: ours as they are, without what they were raised from."""
-    if isinstance(error, HalflapError):
-        return error
-    return EngineError("engine", got=f"{type(error).__name__}: {error}", want="no failure")
+        send("result", number, called(model, method, arguments, options))
+    except HalflapError as error:
+        send("result", number, error)
 
 
 if __name__ == "__main__":

@@ -9,42 +9,27 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from halflap.engine.engine import closed
-from halflap.engine.metrics import Metrics
 from halflap.engine.request import Request
 from halflap.errors import DeviceLostError, HalflapError
-from halflap.events import Finish, Progress, Token
+from halflap.events import Progress
 from halflap.loading import ModelInfo
-from halflap.model import Messages, Model
 from halflap.placement import Plan
-from halflap.stream import Channel, Stream
-from halflap.text.chat.contract import ChatFormatInfo
+from halflap.remote import Answer, RemoteModel, copied
+from halflap.stream import Stream
 from halflap.text.tokenizer import Tokenizer
 
 LIVES = 3
 """Restarts in a row, with no token in between, after which the host gives up."""
 PATIENCE = 10.0
 """Seconds that a child that was told to end may take before it is killed."""
-
-
-class _Answer:
-    """One request as the host knows it."""
-
-    def __init__(self, request: Request) -> None:
-        self.request, self.channel, self.said = request, Channel(), []  # type: ignore[var-annotated]
-        self.began: Future[None] = Future()
-        self.cancelled = False
 
 
 class Child:
@@ -66,7 +51,7 @@ class Child:
         self._wish, self._restart, self._progress = (os.fspath(model), dict(options)), restart, progress
         self._lock = threading.RLock()
         self._numbers = itertools.count()
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, Answer] = {}
         self._calls: dict[int, tuple[Future[Any], tuple[Any, ...]]] = {}
         self._lost: HalflapError | None = None
         # A stream that is collected cancels in the middle of whatever its thread was doing, so messages are queued.
@@ -81,9 +66,8 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def begin(self, request: Request) -> tuple[int, _Answer]:
-        """Hand a request over; raises what the model there raises."""
-        answer = _Answer(request)
+    def begin(self, request: Request) -> Stream:
+        answer = Answer(request)
         with self._lock:
             self._check()
             number = next(self._numbers)
@@ -94,7 +78,7 @@ class Child:
         except BaseException:
             self._answers.pop(number, None)
             raise
-        return number, answer
+        return Stream(answer.channel, lambda: self.cancel(number))
 
     def cancel(self, number: int) -> None:
         with self._lock:
@@ -103,7 +87,6 @@ class Child:
                 self._send("cancel", number)
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """The model's method of that name, or its attribute."""
         future: Future[Any] = Future()
         with self._lock:
             self._check()
@@ -192,19 +175,10 @@ class Child:
         answer = self._answers.get(number)
         if answer is None:
             return
-        if kind == "began":
-            if not answer.began.done():
-                _settle(answer.began, rest[0])
-            elif isinstance(rest[0], BaseException):  # it was resumed, and cannot be
-                self._answers.pop(number, None)
-                answer.channel.put(rest[0])
-            return
         tokens, events = rest
-        answer.said += tokens
         self._lives = LIVES if tokens else self._lives
-        if isinstance(events, BaseException) or any(isinstance(event, Finish) for event in events):
+        if answer.take(tokens, events):
             self._answers.pop(number, None)
-        answer.channel.put(events)
 
     def _again(self) -> bool:
         """The process has died: fail what was under way, or have another take it up."""
@@ -240,71 +214,22 @@ class Child:
         answers, self._answers = list(self._answers.values()), {}
         calls, self._calls = list(self._calls.values()), {}
         for answer in answers:
-            if not answer.began.done():
-                answer.began.set_exception(_copy(error))
-            else:
-                answer.channel.put(_copy(error))
+            answer.fail(copied(error))
         for future, _ in calls:
-            future.set_exception(_copy(error))
+            future.set_exception(copied(error))
 
 
-class IsolatedModel(Model):
-    """The host's side: text is made ids and ids text there, so only requests and events cross over."""
+class IsolatedModel(RemoteModel):
+    """A model whose place is a child of this process."""
 
     def __init__(self, child: Child, tokenizer: Tokenizer) -> None:
-        self.info, self.tokenizer, self.plan = child.info, tokenizer, child.plan
-        self._child, self._pid = child, os.getpid()
-        self._finalizer = weakref.finalize(self, _close, child, self._pid)
+        super().__init__(child, tokenizer)
+        self._child = child
 
     @property
     def child(self) -> Child:
         """The process: its pid, and how often it was started again."""
         return self._child
-
-    @property
-    def metrics(self) -> Metrics:
-        found: Metrics = self._ask("metrics")
-        return found
-
-    @property
-    def chat_format(self) -> ChatFormatInfo:
-        found: ChatFormatInfo = self._ask("chat_format")
-        return found
-
-    def apply_template(self, messages: Messages, /, tools: Sequence[Mapping[str, Any]] = (), **options: Any) -> str:
-        return str(self._ask("apply_template", list(messages), list(tools), **options))
-
-    def prompt_ids(self, request: Request, /) -> list[int]:
-        return list(self._ask("prompt_ids", request))
-
-    def submit(self, request: Request, /) -> Stream:
-        self._check_open()
-        child = self._child
-        number, answer = child.begin(request)
-        return Stream(answer.channel, lambda: child.cancel(number))
-
-    def logits(self, ids: Sequence[int], /, **options: Any) -> npt.NDArray[np.float32]:
-        return np.asarray(self._ask("logits", list(ids), **options))
-
-    def logprobs(self, prompt: str | Sequence[int], /, **options: Any) -> tuple[Token, ...]:
-        return tuple(self._ask("logprobs", prompt if isinstance(prompt, str) else list(prompt), **options))
-
-    def hidden(self, ids: Sequence[int], /, **options: Any) -> dict[str, npt.NDArray[np.float32]]:
-        found: dict[str, npt.NDArray[np.float32]] = self._ask("hidden", list(ids), **options)
-        return found
-
-    def embed(self, texts: str | Sequence[str | Sequence[int]], /, **options: Any) -> npt.NDArray[np.float32]:
-        return np.asarray(self._ask("embed", texts, **options))
-
-    def save_prefix(self, prompt: str | Sequence[int] | Messages, path: str | os.PathLike[str], /) -> int:
-        return int(self._ask("save_prefix", prompt, os.path.abspath(path)))
-
-    def load_prefix(self, path: str | os.PathLike[str], /) -> int:
-        return int(self._ask("load_prefix", os.path.abspath(path)))
-
-    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        self._check_open()
-        return self._child.call(method, *arguments, **options)
 
 
 def _settle(future: Future[Any], value: Any) -> None:
@@ -312,15 +237,3 @@ def _settle(future: Future[Any], value: Any) -> None:
         future.set_exception(value)
     else:
         future.set_result(value)
-
-
-def _copy(error: HalflapError) -> HalflapError:
-    """Each request's own: `partial` differs."""
-    make, arguments = error.__reduce__()
-    copied: HalflapError = make(*arguments)
-    return copied
-
-
-def _close(child: Child, pid: int) -> None:
-    if os.getpid() == pid:
-        child.close()

@@ -121,17 +121,18 @@ class Model:
             ModelClosedError: the model is closed.
         """
         channel = Channel()
-        work = self.begin(request, channel.put)
+        work = self.prepare(request, channel.put)
+        self.start(work)
         engine = self._engine
         return Stream(channel, lambda: engine.cancel(work))
 
-    def begin(
+    def prepare(
         self, request: Request, put: Callable[[Sequence[Event] | BaseException], None], said: Sequence[int] = ()
     ) -> Generation:
-        """What `submit` does, for who passes events on by itself.
+        """What `submit` does before it starts, for who passes events on by himself.
 
         Args:
-            put: called on the engine's thread with events in order, or with the error that ends them.
+            put: called on the engine's thread with events in order, or with the error that ends them; must not raise.
             said: tokens of this very answer that were given out before, by a model that is gone.
         """
         self._check_open()
@@ -146,7 +147,7 @@ class Model:
         if overflow is not None and len(ids) >= self.plan.ctx:
             ids = shortened(ids, self.plan.ctx // 2, overflow)
         limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
-        work = Generation(
+        return Generation(
             ids,
             limit,
             self._chain(options),
@@ -170,11 +171,17 @@ class Model:
             said=said,
             scales=self._adapters.scales(options.get("adapters", {})),
         )
+
+    def start(self, work: Generation) -> None:
+        """Queue what `prepare` made.
+
+        Raises:
+            BusyError: the queue is full.
+        """
         self._engine.submit(work)
-        return work
 
     def cancel(self, work: Generation) -> None:
-        """Stop what `begin` began."""
+        """Stop it."""
         self._engine.cancel(work)
 
     def stream(

@@ -174,7 +174,7 @@ def test_an_answer_whose_last_token_was_out_ends_there_when_taken_up(path: Path,
         if stop:
             options |= {"max_tokens": 40, "stop": whole.text[3:6]}
         channel = Channel()
-        model.begin(Request(prompt=[5, 6], options=options), channel.put, said)
+        model.start(model.prepare(Request(prompt=[5, 6], options=options), channel.put, said))
         done = Stream(channel, lambda: None).result(60)
         assert done.finish_reason == ("stop" if stop else "length")
         assert done.usage.completion_tokens == 12
@@ -185,5 +185,5 @@ def test_an_answer_that_outgrew_the_context_is_taken_up_where_it_was(path: Path)
     with halflap.load(path, devices=["cpu"], ctx=64) as model:
         whole = [t.id for t in model.generate([5, 6], **options).tokens]
         channel = Channel()
-        model.begin(Request(prompt=[5, 6], options=options), channel.put, whole[:75])
+        model.start(model.prepare(Request(prompt=[5, 6], options=options), channel.put, whole[:75]))
         assert [t.id for t in Stream(channel, lambda: None).result(60).tokens if t.id >= 0][-15:] == whole[75:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import halflap
 from halflap import HalflapError, Model
 from halflap.errors import DeviceMemoryError
 from halflap.log import log
+from halflap.placement import Plan
 from halflap.text.chat.contract import ChatFormatInfo
 from halflap_server.errors import not_found
 from halflap_server.slots import Slots
@@ -122,9 +123,17 @@ class Pool:
     Args:
         budget: bytes that loaded models may take by their plans; None: no limit but the machine's.
         most: loaded models at once; None: no limit.
+        load: loads a source's model, on a thread; None: here.
     """
 
-    def __init__(self, sources: Iterable[Source], budget: int | None = None, most: int | None = None) -> None:
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        budget: int | None = None,
+        most: int | None = None,
+        load: Callable[[Source], Model] | None = None,
+    ) -> None:
+        self._load_source = load or _load_here
         self.entries = {source.name: Entry(source) for source in sources}
         self._names = {alias: entry for entry in self.entries.values() for alias in entry.source.aliases}
         self._names |= self.entries
@@ -235,7 +244,9 @@ class Pool:
         old = entry.served
         try:
             source = entry.source
-            needed = await to_thread.run_sync(_estimate, source, limiter=self._threads)
+            needed = 0
+            if self._budget is not None:
+                needed = await to_thread.run_sync(_estimate, source, limiter=self._threads)
             async with self._room:  # one at a time makes room, so that two cannot count on the same
                 try:
                     await self._make_room(entry, needed)
@@ -243,14 +254,14 @@ class Pool:
                     for each in self.entries.values():
                         each.leaving = False
                     await self._notify()
-                model, form = await to_thread.run_sync(_load, source, limiter=self._threads)
+                model, form = await to_thread.run_sync(self._load_model, source, limiter=self._threads)
         except Exception as error:
             entry.failure = str(error)
             log.error("model_failed", model=entry.source.name, error=str(error))
             raise
         finally:
             entry.loading = None
-        entry.failure, entry.slept, entry.bytes = None, False, needed
+        entry.failure, entry.slept, entry.bytes = None, False, _bytes(model.plan)
         scales = dict(source.scales) if source.scales else dict.fromkeys(source.adapters, 1.0)
         sees = source.loading.get("projector") is not None
         entry.served = Served(source, model, Slots(model.plan.limits.sequences), scales, form, sees)
@@ -258,8 +269,12 @@ class Pool:
             old.retired = True
             if old.users == 0:
                 self._spawn(self._close(old))
-        log.info("model_loaded", model=source.name, seconds=round(time.monotonic() - began, 3), bytes=needed)
+        log.info("model_loaded", model=source.name, seconds=round(time.monotonic() - began, 3), bytes=entry.bytes)
         await self._notify()
+
+    def _load_model(self, source: Source) -> tuple[Model, ChatFormatInfo | None]:
+        model = self._load_source(source)
+        return model, model.chat_format if "logits" in model.info.outputs else None
 
     async def _make_room(self, entry: Entry, needed: int) -> None:
         """Unload idle models, the longest unused first, until the budget holds; waits for busy ones to become idle."""
@@ -329,13 +344,15 @@ class Pool:
 def _estimate(source: Source) -> int:
     """Bytes by the model's plan, over all devices."""
     options = {name: value for name, value in source.loading.items() if name in PLANNED}
-    plan = halflap.plan(source.path, adapters=source.adapters, **options)
-    return sum(sum(p.weights.values()) + p.state + p.scratch for p in plan.placed)
+    return _bytes(halflap.plan(source.path, adapters=source.adapters, **options))
 
 
-def _load(source: Source) -> tuple[Model, ChatFormatInfo | None]:
-    model = halflap.load(source.path, adapters=source.adapters, **source.loading)
-    return model, model.chat_format if "logits" in model.info.outputs else None
+def _bytes(plan: Plan) -> int:
+    return sum(sum(placed.weights.values()) + placed.state + placed.scratch for placed in plan.placed)
+
+
+def _load_here(source: Source) -> Model:
+    return halflap.load(source.path, adapters=source.adapters, **source.loading)
 
 
 def _no_room(entry: Entry, needed: int, budget: int) -> DeviceMemoryError:
