@@ -73,7 +73,8 @@ def test_a_budget_goes_on_where_an_engine_before_left_off(model: halflap.Model) 
             if isinstance(events, BaseException) or any(isinstance(event, Finish) for event in events):
                 ended.set()
 
-        work = model.begin(request, put, wanted[:count])
+        work = model.prepare(request, put, wanted[:count])
+        model.start(work)
         assert ended.wait(60)
         assert work.chosen == wanted
 
