@@ -115,6 +115,7 @@ def _loading(told: dict[str, Any]) -> dict[str, Any]:
         "draft": told.pop("draft"),
         "projector": told.pop("mmproj"),
         "chat_template": common.chat_template(told),
+        "media_path": told["media_path"],
         "isolation": told["isolation"],
         "restart": told["restart"],
     }
@@ -151,7 +152,6 @@ def _settings(told: dict[str, Any]) -> Settings:
         connections=told["max_connections"],
         drain_seconds=told["drain"],
         slot_save_path=told["slot_save_path"],
-        media_path=told["media_path"],
         log_prompts=told["log_prompts"],
         page=told["ui"],
         show_slots=told["slots"],
@@ -164,7 +164,7 @@ def _settings(told: dict[str, Any]) -> Settings:
         raise InvalidRequestError("--host", got=got, want=want, fix=OPEN_TO_ALL, field="host")
     if (settings.tls_key is None) != (settings.tls_cert is None):
         raise InvalidRequestError("TLS", got="one of --ssl-key-file and --ssl-cert-file", want="both", field="ssl")
-    for path in (settings.slot_save_path, settings.media_path):
+    for path in (settings.slot_save_path, told["media_path"]):
         if path is not None and not path.is_dir():
             raise ModelNotFoundError(f"folder {path}", got="none there", want="an existing folder")
     return settings

@@ -22,7 +22,6 @@ class Settings:
         connections: most connections at once.
         drain_seconds: on SIGTERM, how long answers under way may take to end.
         slot_save_path: folder for saved prefixes; None: saving is off.
-        media_path: folder that `file:` URLs of images may name; None: none.
         log_prompts: write prompts and answers to the log.
         page: serve the web page.
         show_slots, show_metrics, show_props: serve these pages.
@@ -43,7 +42,6 @@ class Settings:
     connections: int = 2048
     drain_seconds: float = 30.0
     slot_save_path: Path | None = None
-    media_path: Path | None = None
     log_prompts: bool = False
     page: bool = True
     show_slots: bool = True

@@ -10,13 +10,12 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from halflap import plugins
 from halflap.engine.request import check_option
 from halflap.errors import InvalidRequestError, ModelFormatError, ModelNotFoundError
 
 LOADING = frozenset(
     "devices ctx kv_type kv_rotation kv_bytes threads split projector draft policy deterministic isolation restart "
-    "mmap overrides skip_layers chat_template".split()
+    "mmap overrides skip_layers chat_template media_path".split()
 )
 """Keys of a preset that are arguments of `halflap.load`."""
 
@@ -140,8 +139,3 @@ def checked(sources: Iterable[Source]) -> dict[str, Source]:
             taken.add(name)
         found[source.name] = source
     return found
-
-
-def registered() -> list[str]:
-    """Models that plugins offer by name, for messages."""
-    return [name for name in plugins.names("models") if not name.endswith(":")]

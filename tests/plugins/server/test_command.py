@@ -15,6 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
+
+from halflap_server import running
+from halflap_server.command import command
+from halflap_server.sources import Source
 
 COMMAND = [str(Path(sys.executable).with_name("halflap")), "serve"]
 
@@ -145,3 +150,11 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     with serving("starter", "--lazy") as (_, told):
         assert "address" in refused("starter", "--port", told["address"].rpartition(":")[2])
+
+
+def test_the_folder_of_images_reaches_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Source] = []
+    monkeypatch.setattr(running, "serve", lambda settings, sources, **_: found.extend(sources))
+    done = CliRunner().invoke(command, ["starter", "--media-path", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert [source.loading["media_path"] for source in found] == [tmp_path]
