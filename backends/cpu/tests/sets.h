@@ -1,4 +1,4 @@
-// The instruction sets that this processor runs, through the same switch that users have; and AMX with emulated tiles.
+// The instruction sets that this processor runs, through the same switch that users have; and AMX and AVX-VNNI emulated.
 #pragma once
 #include <algorithm>
 #include <cstdlib>
@@ -10,6 +10,11 @@
 
 #if defined(HALFLAP_AMX_EMULATED)
 namespace halflap::cpu::amx_emulated {
+const Kernels &kernels();
+}
+#endif
+#if defined(HALFLAP_AVXVNNI_EMULATED)
+namespace halflap::cpu::avx2vnni_emulated {
 const Kernels &kernels();
 }
 #endif
@@ -28,6 +33,9 @@ inline std::vector<const halflap::cpu::Kernels *> sets() {
   const auto is_vnni = [](const halflap::cpu::Kernels *k) { return strcmp(k->name, "avx512vnni") == 0; };
   if (std::any_of(found.begin(), found.end(), is_vnni) && __builtin_cpu_supports("avx512bf16"))
     found.push_back(&halflap::cpu::amx_emulated::kernels());
+#endif
+#if defined(HALFLAP_AVXVNNI_EMULATED)
+  if (__builtin_cpu_supports("avx2")) found.push_back(&halflap::cpu::avx2vnni_emulated::kernels());
 #endif
   return found;
 }

@@ -82,7 +82,7 @@ class Guard:
                     if "/v1/messages" in path:
                         body["request_id"] = number
                     await json_response(body, why.status, why.headers)(scope, receive, sending)
-                span.end(status, facts)
+                span.end(status, _route(scope, status), facts)
         finally:
             self._state.open -= 1
             self._told(scope, path, status, began, number, facts)
@@ -92,7 +92,7 @@ class Guard:
         return path.removeprefix(self._settings.api_prefix) or "/"
 
     def _told(self, scope: Scope, path: str, status: int, began: float, number: str, facts: dict[str, Any]) -> None:
-        route = getattr(scope.get("route"), "path", None) or ("page" if status == 200 else "none")
+        route = _route(scope, status)
         key = (route, status)
         self._state.answered[key] = self._state.answered.get(key, 0) + 1
         level = logging.DEBUG if path in QUIET else logging.INFO
@@ -129,6 +129,11 @@ class Guard:
         """What CORS is told: the origin itself, which is right with and without credentials."""
         allowed = self._settings.cors_origins
         return origin if origin and ("*" in allowed or origin in allowed) else None
+
+
+def _route(scope: Scope, status: int) -> str:
+    """The pattern that the path fitted, of which there are few."""
+    return getattr(scope.get("route"), "path", None) or ("page" if status == 200 else "none")
 
 
 def _digest(key: str) -> bytes:

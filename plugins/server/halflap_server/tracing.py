@@ -20,8 +20,9 @@ class Span:
         if (api := _api()) is not None:
             trace, propagate = api
             attributes = {"http.request.method": method, "url.path": path}
+            self._method = method
             self._context = trace.get_tracer("halflap").start_as_current_span(
-                f"{method} {path}",
+                method,
                 context=propagate.extract(dict(headers)),
                 kind=trace.SpanKind.SERVER,
                 attributes=attributes,
@@ -36,9 +37,14 @@ class Span:
         if self._context is not None:
             self._context.__exit__(*error)
 
-    def end(self, status: int, facts: Mapping[str, Any]) -> None:
+    def end(self, status: int, route: str, facts: Mapping[str, Any]) -> None:
+        """The answer is out. The name has the route, not the path: a stranger's paths would be names without end."""
         if self._span is not None:
+            self._span.update_name(f"{self._method} {route}")
+            self._span.set_attribute("http.route", route)
             self._span.set_attribute("http.response.status_code", status)
+            if status >= 500:
+                self._span.set_attribute("error.type", str(status))
             if "model" in facts:
                 self._span.set_attribute("gen_ai.request.model", facts["model"])
 

@@ -7,6 +7,7 @@
 
 namespace halflap::cpu::HALFLAP_ISA {
 
+constexpr int kTilesFrom = 3;     // tokens from which tiles are faster
 constexpr int kBlockRows = 32;    // weight rows unpacked together
 constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals stay in the second cache
 

@@ -221,6 +221,11 @@ void matmul_vnni(const MatmulTask &task) {
   }
 }
 
+template <class F>
+void matmul_tiles(const MatmulTask &task) {
+  task.tokens <= kNarrowTokens ? matmul_vnni<F, true>(task) : matmul_vnni<F, false>(task);
+}
+
 }  // namespace halflap::cpu::HALFLAP_ISA
 
 #endif

@@ -74,7 +74,7 @@ static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
   }
   const Lanes scale = splat(y.scale), top = splat(127.0f), bottom = splat(-127.0f);
   const auto rounded = [&](int i) { return round_to_ints(smaller(top, greater(bottom, div(load(x + i), scale)))); };
-#if defined(__AVX512VNNI__)  // no product of these sets reads `wide`
+#if defined(__AVX512VNNI__)
   const __m512i ones = _mm512_set1_epi8(1), fourth = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
   for (int i = 0; i < kChunk; i += 64) {
     for (int j = i; j < i + 64; j += kLanes) _mm_store_si128((__m128i *)(y.q + j), _mm512_cvtepi32_epi8(rounded(j).v));
@@ -84,6 +84,18 @@ static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
     const __m512i four = _mm512_permutexvar_epi32(fourth, sums);
     _mm_storel_epi64((__m128i *)(y.sums16 + i / 16), _mm256_castsi256_si128(_mm512_cvtepi32_epi16(four)));
   }
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256i ones = _mm256_set1_epi16(1), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int i = 0; i < kChunk; i += 32) {
+    const Ints a = rounded(i), b = rounded(i + kLanes);
+    const __m256i first = _mm256_packs_epi32(a.a, a.b), second = _mm256_packs_epi32(b.a, b.b);
+    _mm256_store_si256((__m256i *)(y.q + i), _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order));
+    __m256i sums = _mm256_hadd_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
+    sums = _mm256_hadd_epi32(sums, sums);
+    const __m128i two = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    y.sums16[i / 16] = static_cast<int16_t>(_mm_extract_epi32(two, 0));
+    y.sums16[i / 16 + 1] = static_cast<int16_t>(_mm_extract_epi32(two, 1));
+  }
 #else
   alignas(64) int32_t q[kLanes];
   for (int i = 0; i < kChunk; i += kLanes) {
@@ -91,7 +103,9 @@ static void quantize_chunk(const float *x, int64_t n, Chunk &y) {
     int total = 0;
     for (int j = 0; j < kLanes; j++) {
       y.q[i + j] = static_cast<int8_t>(q[j]);
+#if !defined(__AVX2__)
       y.wide[i + j] = static_cast<int16_t>(q[j]);
+#endif
       total += q[j];
     }
     y.sums16[i / 16] = static_cast<int16_t>(total);

@@ -330,7 +330,6 @@ void multiply_rows(const MatmulTask &task, int64_t t) {
 
 template <class F>
 void matmul_rows(const MatmulTask &task) {
-  if (task.tiles) return task.tokens <= kNarrowTokens ? matmul_vnni<F, true>(task) : matmul_vnni<F, false>(task);
   int64_t t = 0;
   for (; t + 2 <= task.tokens; t += 2) multiply_rows<F, 2>(task, t);
   if (t < task.tokens) multiply_rows<F, 1>(task, t);

@@ -133,15 +133,6 @@ HALFLAP_INLINE Lanes from_bytes(const uint8_t *p) { return from_bytes(_mm_loadu_
 HALFLAP_INLINE Ints zero_ints() { return {_mm512_setzero_si512()}; }
 HALFLAP_INLINE Lanes to_float(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 HALFLAP_INLINE Ints load_ints(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
-// c + a's two int16 · b's two int16 in every 32-bit lane
-HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
-#if defined(__AVX512VNNI__)
-  return {_mm512_dpwssd_epi32(c.v, _mm512_loadu_si512(a), b.v)};
-#else
-  return {_mm512_add_epi32(c.v, _mm512_madd_epi16(_mm512_loadu_si512(a), b.v))};
-#endif
-}
-HALFLAP_INLINE Ints splat_pair(const int16_t *p) { return {_mm512_set1_epi32(load32(p))}; }
 // Bits of the magnitudes: integers order them and keep NaN above infinity.
 HALFLAP_INLINE Ints greater_magnitude(Ints a, Lanes b) {
   return {_mm512_max_epi32(a.v, _mm512_and_si512(_mm512_castps_si512(b.v), _mm512_set1_epi32(0x7fffffff)))};
@@ -212,19 +203,6 @@ HALFLAP_INLINE Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero
 HALFLAP_INLINE Lanes to_float(Ints x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 HALFLAP_INLINE Ints load_ints(const int32_t *p) {
   return {_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))};
-}
-HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
-  const __m256i *w = static_cast<const __m256i *>(a);
-#if defined(__AVXVNNI__)
-  return {_mm256_dpwssd_avx_epi32(c.a, _mm256_loadu_si256(w), b.a), _mm256_dpwssd_avx_epi32(c.b, _mm256_loadu_si256(w + 1), b.b)};
-#else
-  return {_mm256_add_epi32(c.a, _mm256_madd_epi16(_mm256_loadu_si256(w), b.a)),
-          _mm256_add_epi32(c.b, _mm256_madd_epi16(_mm256_loadu_si256(w + 1), b.b))};
-#endif
-}
-HALFLAP_INLINE Ints splat_pair(const int16_t *p) {
-  const __m256i pair = _mm256_set1_epi32(load32(p));
-  return {pair, pair};
 }
 HALFLAP_INLINE Ints greater_magnitude(Ints x, Lanes y) {
   const __m256i mask = _mm256_set1_epi32(0x7fffffff);
@@ -333,6 +311,7 @@ HALFLAP_INLINE Lanes to_float(Ints a) {
 HALFLAP_INLINE Ints load_ints(const int32_t *p) {
   return each_int([=](int i) { return vld1q_s32(p + 4 * i); });
 }
+// c + a's two int16 · b's two int16 in every 32-bit lane
 HALFLAP_INLINE Ints dot_pairs(Ints c, const void *a, Ints b) {
   return each_int([&](int i) {
     const int16x8_t w = vld1q_s16(static_cast<const int16_t *>(a) + 8 * i), x = vreinterpretq_s16_s32(b.v[i]);

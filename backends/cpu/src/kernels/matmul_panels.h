@@ -1,11 +1,10 @@
-// 32 weight rows × 256 of K, unpacked in the order in which a set's integer products read them, and these products.
+// Without AVX2: 32 weight rows × 256 of K, unpacked in the order in which a set's integer products read them.
 #pragma once
-#include "../formats/all.h"
-#include "kernels.h"
+#include "matmul_quant.h"
+
+#if !defined(__AVX2__)
 
 namespace halflap::cpu::HALFLAP_ISA {
-
-constexpr int kMostRuns = kChunk / 16;  // runs of elements that share d, see formats/format.h
 
 #if defined(__ARM_FEATURE_DOTPROD)
 
@@ -119,4 +118,78 @@ struct alignas(64) Panel {
 };
 static_assert(kTaskRows / kPanelRows * sizeof(Panel) <= kMatmulScratch);
 
+template <class F>
+void unpack(const uint8_t *weight, int64_t row_bytes, int64_t rows, int64_t chunk, int runs, Panel &p) {
+  if (rows < kPanelRows) memset(static_cast<void *>(&p), 0, sizeof p);
+  for (int r = 0; r < least(rows, kPanelRows); r++) {
+    const uint8_t *b = weight + r * row_bytes + chunk * (kChunk / F::kBlock) * F::kBytes;
+    p.integers.pack_row<F>(b, runs * F::kRun / F::kBlock, r);
+    unpack_floats<F>(b, runs, &p.d[0][r], &p.m[0][r], kPanelRows);
+    if constexpr (F::kMins) {
+      int16_t mins[kChunk / F::kSub];
+      F::mins(b, mins);
+      for (int k = 0; k < kChunk / F::kSub / 2; k++) memcpy(p.mins[k][r], mins + 2 * k, 4);
+    }
+  }
+}
+
+// N tokens × 32 rows × one chunk; y accumulates in memory between chunks.
+template <class F, int N>
+HALFLAP_INLINE void multiply(const Panel &p, int runs, const Chunk *const *x, float *const *y, int64_t rows, bool first) {
+  Lanes s[N][2];
+  for (int n = 0; n < N; n++) s[n][0] = s[n][1] = zero();
+  for (int b = 0; b < runs; b++) {
+    Ints sums[N][2];
+    p.integers.sum_run<F, N>(b, x, sums);
+    for (int n = 0; n < N; n++)
+      for (int i = 0; i < 2; i++) {
+        s[n][i] = fma(load(p.d[b] + 16 * i), to_float(sums[n][i]), s[n][i]);
+        if (F::kOffset) s[n][i] = fma(load(p.m[b] + 16 * i), splat(x[n]->sums32[b]), s[n][i]);
+      }
+  }
+  for (int n = 0; n < N; n++)
+    for (int i = 0; i < 2; i++) {
+      if constexpr (F::kMins) {
+        Ints sums = zero_ints();
+        const int16_t *of = F::kSub == 16 ? x[n]->sums16 : x[n]->sums32;
+        for (int k = 0; k < kChunk / F::kSub / 2; k++)
+          sums = dot_pairs(sums, p.mins[k][16 * i], splat_pair(of + 2 * k));
+        s[n][i] = fma(load(p.m[0] + 16 * i), to_float(sums), s[n][i]);
+      }
+      const int64_t valid = least(kLanes, rows - 16 * i);
+      if (valid <= 0) continue;
+      const Lanes before = first ? zero() : load_some(y[n] + 16 * i, valid);
+      store_some(y[n] + 16 * i, fma(splat(x[n]->scale), s[n][i], before), valid);
+    }
+}
+
+constexpr int kTokenTile = 2;
+
+template <class F, int N>
+void multiply_tile(const MatmulTask &task, const Panel *panels, int64_t t, int64_t chunk, int runs) {
+  const Chunk *x[N];
+  for (int n = 0; n < N; n++) x[n] = static_cast<const Chunk *>(task.x) + source_row(task, t + n) * task.x_stride + chunk;
+  for (int64_t r = 0; r < task.rows; r += kPanelRows) {
+    float *y[N];
+    for (int n = 0; n < N; n++) y[n] = task.y + (t + n) * task.y_stride + r;
+    multiply<F, N>(panels[r / kPanelRows], runs, x, y, task.rows - r, chunk == 0);
+  }
+}
+
+template <class F>
+void matmul_panels(const MatmulTask &task) {
+  Panel *panels = reinterpret_cast<Panel *>(task.scratch);  // (rows / 32)
+  for (int64_t c = 0; c < chunks(task.width); c++) {
+    const int runs = chunk_runs<F>(task.width, c);
+    for (int64_t r = 0; r < task.rows; r += kPanelRows)
+      unpack<F>(task.weight + r * task.row_bytes, task.row_bytes, task.rows - r, c, runs, panels[r / kPanelRows]);
+    int64_t t = 0;
+    for (; t + kTokenTile <= task.tokens; t += kTokenTile) multiply_tile<F, kTokenTile>(task, panels, t, c, runs);
+    for (; t < task.tokens; t++) multiply_tile<F, 1>(task, panels, t, c, runs);
+  }
+  add_bias(task);
+}
+
 }  // namespace halflap::cpu::HALFLAP_ISA
+
+#endif
