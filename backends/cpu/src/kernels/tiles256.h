@@ -10,8 +10,7 @@ namespace halflap::cpu::HALFLAP_ISA {
 constexpr int kTilesFrom = 7;      // tokens from which tiles are faster
 constexpr int kHalfTokens = 8;    // half a TileChunk: the lanes of a vector
 constexpr int kBlockRows = 32;    // weight rows unpacked together
-template <int kHalves>
-constexpr int kTileRows = 4 / kHalves;  // multiplied together: their sums fill the registers
+constexpr int kTileRows = 4;      // multiplied together
 constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals stay in the second cache
 
 // One chunk of a row.
@@ -86,6 +85,12 @@ HALFLAP_INLINE __m256i half_of(const void *row, int half) {
 }
 HALFLAP_INLINE __m256i spread(const void *p) { return _mm256_set1_epi32(load32(p)); }
 
+// Here and now: left alone, gcc collects products to add them later, for which there are no registers.
+HALFLAP_INLINE __m256i settled(__m256i v) {
+  asm("" : "+x"(v));
+  return v;
+}
+
 // kElements elements from `from` on of R rows and H halves, as sums that `take` (sum, row, half) adds up.
 template <class F, int R, int H, int kElements, class Take>
 HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from, Take take) {
@@ -103,7 +108,7 @@ HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from
       for (int h = 0; h < H; h++) tokens[h] = half_of(x.q[k], h);
       for (int r = 0; r < R; r++) {
         const __m256i levels = spread(w[r].q + 4 * k);
-        for (int h = 0; h < H; h++) sums[r][h] = add_products<F>(sums[r][h], levels, tokens[h]);
+        for (int h = 0; h < H; h++) sums[r][h] = settled(add_products<F>(sums[r][h], levels, tokens[h]));
       }
     }
     for (int r = 0; r < R; r++)
@@ -182,18 +187,20 @@ void matmul_tiles(const MatmulTask &task) {
       for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1) * apart) * task.row_bytes;
       for (int64_t c = 0; c < n_chunks; c++) {
         const int runs = chunk_runs<F>(task.width, c);
-        const int64_t tiled = (valid + kTileRows<1> - 1) / kTileRows<1> * kTileRows<1>;
+        const int64_t tiled = (valid + kTileRows - 1) / kTileRows * kTileRows;
         for (int64_t r = 0; r < tiled; r++) {
           unpack_levels<F>(rows[r], runs, work.rows[r]);
           rows[r] += kStep;
-          for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r] + line), _MM_HINT_T0);
         }
         for (int64_t g = 0; g < n_groups; g++) {
           const TileChunk &x = task.tiles[(g0 + g) * n_chunks + c];
           const bool half = task.tokens - (g0 + g) * kTileTokens <= kHalfTokens;
           const auto strip = [&](auto halves) {
-            constexpr int H = decltype(halves)::value, R = kTileRows<H>;
-            for (int64_t r = 0; r < tiled; r += R) multiply_levels<F, R, H>(work.rows + r, x, runs, work.totals[g] + r, c == 0);
+            for (int64_t r = 0; r < tiled; r += kTileRows) {
+              for (int i = 0; g == 0 && i < kTileRows; i++)  // the next chunk
+                for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r + i] + line), _MM_HINT_T0);
+              multiply_levels<F, kTileRows, decltype(halves)::value>(work.rows + r, x, runs, work.totals[g] + r, c == 0);
+            }
           };
           if (half)
             strip(std::integral_constant<int, 1>{});
