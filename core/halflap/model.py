@@ -159,7 +159,7 @@ class Model:
             options.get("logprobs"),
             options.get("timeout"),
             images,
-            constraint=asked.constraint(options, wanted.calls, self._tokens),
+            constraint=asked.constraint(options, wanted.calls, self._tokens, wanted.thoughts),
             forcing=wanted.budget,
             overflow=overflow,
             model=self.info.name,
@@ -487,13 +487,11 @@ class Model:
         woven = self._seeing().framed(pieces, seen) if seen else [(p.text, p.special) for p in pieces]
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
-        chats = self._chats
+        chats, options = self._chats, {**self.info.sampling, **request.options}
+        calls, thoughts = chats.calls(request, rendered), chats.thoughts(request.options, rendered)
+        held = calls is not None or bool(asked.held(options))
         return Asked(
-            ids,
-            images,
-            chats.parser(request, rendered),
-            chats.calls(request, rendered),
-            chats.budget({**self.info.sampling, **request.options}, rendered),
+            ids, images, chats.parser(request, rendered), calls, thoughts, chats.budget(options, thoughts, held)
         )
 
     def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:

@@ -20,27 +20,22 @@ def held(tokens: Tokens, grammar: CallGrammar) -> Matching:
 def to_lark(grammar: CallGrammar) -> str:
     """The grammar of whole answers, in llguidance's Lark. A lazy rule ends at the first place where it can."""
     rules = ["TEXT: /(?s:.*)/"]
-    if grammar.think_end:
-        rules.append(f"thought[lazy]: TEXT {quoted(grammar.think_end)}")
-    thought = "thought " if grammar.thinking else ""
     for place, call in enumerate(grammar.calls):
         schema = schema_text(call.schema, "tools")
         rules.append(f"call_{place}: {_text(call.before)}%json {schema} {_text(call.after)}")
     if not grammar.calls:
         rules.append(f"UNTRIGGERED: /(?s:.+)/ & ~(TEXT {quoted(grammar.trigger)} TEXT)")
-        return f"start: {thought}UNTRIGGERED?\n" + "\n".join(rules) + "\n"
+        return f"start: UNTRIGGERED?\n" + "\n".join(rules) + "\n"
     rules.append("call: " + " | ".join(f"call_{place}" for place in range(len(grammar.calls))))
     several = "call" if grammar.between is None else f"call ({_text(grammar.between)}call)* {_text(grammar.end)}"
     if grammar.required:
         rules.append("GAP: /[ \\n]{1,8}/")
-        if grammar.think and not thought:
-            thought = f"({quoted(grammar.think)} thought)? "
         calls = f"GAP? {_text(grammar.trigger)}{several}"
         answer = f"({calls})+" if grammar.between is None else calls
     else:
         rules.append(f"begun[lazy]: TEXT {quoted(grammar.trigger)}")
         answer = f"(begun {several})* TEXT"
-    return f"start: {thought}{answer}\n" + "\n".join(rules) + "\n"
+    return f"start: {answer}\n" + "\n".join(rules) + "\n"
 
 
 def _text(literal: str) -> str:

@@ -49,8 +49,6 @@ class CallGrammar:
         between: what stands between the calls of one trigger; None: each has its own.
         end: what ends the calls of one trigger.
         required: there is at least one call, and nothing but calls, behind what is thought.
-        thinking: the prompt ends in an open thought.
-        think, think_end: what opens and closes one; "": nothing does.
     """
 
     trigger: str
@@ -58,13 +56,38 @@ class CallGrammar:
     between: str | None = None
     end: str = ""
     required: bool = False
-    thinking: bool = False
-    think: str = ""
-    think_end: str = ""
+
+
+@frozen
+class Thoughts:
+    """Where an answer thinks, for what bounds thoughts or holds what comes after them.
+
+    Attributes:
+        tags: pairs of texts that open and close a thought.
+        opened: what closes the one in which the prompt ends; "": it ends in none.
+        may_open: the answer may begin with one.
+        turn: what stands between a thought and whatever comes next.
+        words: what stands before words.
+        breaks: texts with which a call may begin inside a thought, and end it.
+    """
+
+    tags: tuple[tuple[str, str], ...] = ()
+    opened: str = ""
+    may_open: bool = False
+    turn: str = ""
+    words: str = ""
+    breaks: tuple[str, ...] = ()
+
+
+NO_THOUGHTS = Thoughts()
 
 
 class ChatFormat(Protocol):
-    """How one family of models writes chats."""
+    """How one family of models writes chats.
+
+    One whose models think has an attribute `thoughts`, the `tags` of `Thoughts`; and, where they are not empty, `turn`,
+    `words` and `breaks`.
+    """
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], **options: Any) -> list[Piece]: ...
 

@@ -35,6 +35,12 @@ class Family(Plain):
         """Texts that open and close a thought."""
         return self.dialect.think
 
+    @property
+    def breaks(self) -> tuple[str, ...]:
+        """Texts with which a call may begin inside a thought."""
+        sections = self.dialect.sections if self.dialect.calls_end_thoughts else ()
+        return tuple(section.open for section in sections if section.open)
+
     def parser(
         self, tools: Sequence[Any], prompt: str, *, given: str = "", reasoning: bool = True, calls: bool = True
     ) -> Parser:
@@ -59,10 +65,7 @@ class Family(Plain):
             for name, schema in known
             if choice in ("auto", "required", name)
         )
-        think, think_end = next(iter(self.dialect.think), ("", ""))
-        return CallGrammar(
-            written.open, calls, written.join, written.close, required, self._opened(prompt), think, think_end
-        )
+        return CallGrammar(written.open, calls, written.join, written.close, required)
 
     def _opened(self, prompt: str) -> bool:
         """Whether the prompt ends in an open thought."""
@@ -77,7 +80,8 @@ class Harmony(Plain):
     """gpt-oss: see `HarmonyParser`."""
 
     thoughts = (("<|channel|>analysis<|message|>", "<|end|>"),)
-    thought_ending = "<|end|><|start|>assistant<|channel|>final<|message|>"
+    turn = "<|start|>assistant"
+    words = "<|channel|>final<|message|>"
 
     def parser(
         self, tools: Sequence[Any], prompt: str, *, given: str = "", reasoning: bool = True, calls: bool = True
