@@ -145,13 +145,13 @@ class Model:
             source, ids = self._checked_ids(ids), [self.info.start]
         overflow = self._overflow(options, images)
         if overflow is not None and len(ids) >= self.plan.ctx:
-            ids = shortened(ids, self.plan.ctx // 2, overflow)
+            ids = shortened(ids, self.plan.ctx, overflow, _kept(options, ids))
         limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
         return Generation(
             ids,
             limit,
             self._chain(options),
-            Output(self.tokenizer, wanted.parser, request.stops),
+            Output(self.tokenizer, wanted.parser, request.stops, options.get("n_indent", 0)),
             self._ends(options),
             self.tokenizer.token_bytes,
             put,
@@ -162,6 +162,9 @@ class Model:
             constraint=asked.constraint(options, wanted.calls, self._tokens, wanted.thoughts),
             forcing=wanted.budget,
             overflow=overflow,
+            n_keep=_kept(options, ids),
+            t_max_predict_ms=options.get("t_max_predict_ms", 0),
+            after_samplers=options.get("post_sampling_probs", False),
             model=self.info.name,
             marks=self._marks(request, ids),
             reuse=options.get("cache", True),
@@ -521,7 +524,7 @@ class Model:
         if options.get("dry_multiplier"):
             breakers = options.get("dry_sequence_breakers", DRY_BREAKERS)
             options["dry_breakers"] = self.tokenizer.ids_containing(tuple(breakers))
-        names = options.get("samplers") or (chain.MIROSTAT if options.get("mirostat") else chain.DEFAULT)
+        names = options.get("samplers") or chain.MIROSTAT.get(options.get("mirostat", 0), chain.DEFAULT)
         seed = options.get("seed")
         return chain.SamplerChain(names, options, secrets.randbits(63) if seed is None else seed)
 
@@ -622,6 +625,12 @@ class Model:
             )
         if not self._finalizer.alive:
             raise closed()
+
+
+def _kept(options: Mapping[str, Any], prompt: Sequence[int]) -> int:
+    """Tokens of the prompt that overflow leaves."""
+    kept: int = options.get("n_keep", 0)
+    return len(prompt) if kept < 0 else min(kept, len(prompt))
 
 
 def _close(engine: Engine, release: Any, pid: int) -> None:
