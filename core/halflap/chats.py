@@ -163,4 +163,6 @@ class Chats:
         ids = tokenizer.encode_pieces(
             [(options.get("reasoning_budget_message", ""), False), (ending, True)], add_special=False
         )
-        return ThoughtBudget(budget, opens, (*closes, *thoughts.breaks), ids, bool(thoughts.opened), tokenizer.token_bytes)
+        return ThoughtBudget(
+            budget, opens, (*closes, *thoughts.breaks), ids, bool(thoughts.opened), tokenizer.token_bytes
+        )

@@ -524,7 +524,7 @@ class Model:
         if options.get("dry_multiplier"):
             breakers = options.get("dry_sequence_breakers", DRY_BREAKERS)
             options["dry_breakers"] = self.tokenizer.ids_containing(tuple(breakers))
-        names = options.get("samplers") or chain.MIROSTAT.get(options.get("mirostat", 0), chain.DEFAULT)
+        names = options.get("samplers") or chain.MIROSTAT.get(options.get("mirostat") or 0, chain.DEFAULT)
         seed = options.get("seed")
         return chain.SamplerChain(names, options, secrets.randbits(63) if seed is None else seed)
 

@@ -64,7 +64,9 @@ def arguments(rules: Rules, call: CallText, name: str) -> str:
 
 def _json(schema: Any, root: Any) -> str:
     """A part of a schema, with what it may refer to."""
-    known = {key: root[key] for key in ("$defs", "definitions", "x-guidance") if isinstance(root, Mapping) and key in root}
+    known = {
+        key: root[key] for key in ("$defs", "definitions", "x-guidance") if isinstance(root, Mapping) and key in root
+    }
     return f"%json {schema_text({**known, **schema} if isinstance(schema, Mapping) else schema, 'tools')}"
 
 
@@ -95,7 +97,8 @@ def _tag(rules: Rules, how: AsTags, name: str, schema: Any, root: Any, key: str)
     texts = [part for part in parts if part["type"] == "string"]
     others = [part for part in parts if part["type"] != "string"]
     told = bool(how.typed_key_end)  # strings are marked, so they may look like anything
-    ways, typed = [], []
+    ways: list[str] = []
+    typed: list[str] = []
     for part in texts:
         ways += _strings(rules, how, part, close, bool(others) and not told)
     for part in others:
@@ -107,7 +110,9 @@ def _tag(rules: Rules, how: AsTags, name: str, schema: Any, root: Any, key: str)
             typed.append(rules.new("VALUE", f"/{SCALARS[part['type']]}/ {quoted(close)}"))
     before, head = quoted(how.before), _key_end(how.key_end)
     if told:
-        either = [f"{_key_end(end)} ({' | '.join(w)})" for end, w in ((how.key_end, ways), (how.typed_key_end, typed)) if w]
+        either = [
+            f"{_key_end(end)} ({' | '.join(w)})" for end, w in ((how.key_end, ways), (how.typed_key_end, typed)) if w
+        ]
         return f"{before} {name} ({' | '.join(either)}){loose}" if either else _nothing()
     if not ways + typed:
         return _nothing()

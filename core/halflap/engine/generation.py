@@ -263,7 +263,9 @@ class Generation(Work):
 
     def _described_by(self, token: int, left: Candidates | None) -> Token:
         """A token with its chance among those that the samplers left."""
-        chances = {token: 1.0} if left is None else dict(zip(left.ids.tolist(), left.probabilities().tolist(), strict=True))
+        chances = (
+            {token: 1.0} if left is None else dict(zip(left.ids.tolist(), left.probabilities().tolist(), strict=True))
+        )
         logs = {i: math.log(p) if p > 0 else -math.inf for i, p in chances.items()}
         best = sorted(logs, key=lambda i: (-logs[i], i))[: self._logprobs]
         top = tuple((i, logs[i]) for i in best)

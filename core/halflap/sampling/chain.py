@@ -20,7 +20,7 @@ from halflap.sampling.candidates import Candidates
 F32 = npt.NDArray[np.float32]
 
 DEFAULT = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
-MIROSTAT = {1: ("temperature", "mirostat_v1"), 2: ("temperature", "mirostat")}
+MIROSTAT: Mapping[int, Sequence[str]] = {1: ("temperature", "mirostat_v1"), 2: ("temperature", "mirostat")}
 """Version -> what replaces the chain."""
 DRAWS = 1 << 32
 """Numbers of the random stream that belong to one token: more than any sampler draws."""

@@ -325,7 +325,9 @@ class MirostatV1(Mirostat):
 
     def apply(self, c: Candidates) -> Candidates:
         c = c.keep(slice(self._count(c)))
-        self._surprise = dict(zip(c.ids.tolist(), (-np.log2(np.maximum(c.probabilities(), 1e-300))).tolist(), strict=True))
+        self._surprise = dict(
+            zip(c.ids.tolist(), (-np.log2(np.maximum(c.probabilities(), 1e-300))).tolist(), strict=True)
+        )
         return c
 
     def _count(self, c: Candidates) -> int:

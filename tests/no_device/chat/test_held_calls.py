@@ -101,7 +101,8 @@ CALLS = {
     "</minimax:tool_call>",
     "minimax_m3": f'{NS}<tool_call>\n{NS}<invoke name="add">{NS}<a>{{a}}{NS}</a>{NS}</invoke>\n{NS}</tool_call>',
     "minicpm5": '<function name="add"><param name="a">{a}</param></function>',
-    "deepseek_v3_2": '<｜DSML｜function_calls>\n<｜DSML｜invoke name="add">\n<｜DSML｜parameter name="a" string="false">{a}'
+    "deepseek_v3_2": '<｜DSML｜function_calls>\n<｜DSML｜invoke name="add">\n'
+    '<｜DSML｜parameter name="a" string="false">{a}'
     "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
     "deepseek_v4": '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="add">\n<｜DSML｜parameter name="a" string="false">{a}'
     "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",

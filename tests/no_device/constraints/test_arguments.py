@@ -22,7 +22,8 @@ from halflap.errors import ConstraintError
 from halflap.sampling.chain import SamplerChain
 
 ENDS = (
-    "</parameter>", "\n</parameter>", "</arg_value>", "</param>", "]]>", '<|"|>', "]<]minimax[>[</", "</｜DSML｜parameter>",
+    "</parameter>", "\n</parameter>", "</arg_value>", "</param>", "]]>", '<|"|>',
+    "]<]minimax[>[</", "</｜DSML｜parameter>",
     '"', "}", "]", ")", "</function>", "</invoke>", "</tool_call>", "<tool_call|>", "<|tool_call_end|>",
 )  # fmt: skip
 """Texts that bring a call to its end."""
@@ -109,9 +110,17 @@ def tools(*parameters: Any) -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": f"tool_{i}", "parameters": p}} for i, p in enumerate(parameters)]
 
 
-@pytest.mark.parametrize("name", [name for name in HELD if name not in ("hermes", "granite4", "phi", "firefunction_v2")])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(parameters=st.lists(PARAMETERS, min_size=1, max_size=2), seed=st.integers(0, 99), choice=st.sampled_from(["required", "tool_0"]))
+@pytest.mark.parametrize(
+    "name", [name for name in HELD if name not in ("hermes", "granite4", "phi", "firefunction_v2")]
+)
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    parameters=st.lists(PARAMETERS, min_size=1, max_size=2),
+    seed=st.integers(0, 99),
+    choice=st.sampled_from(["required", "tool_0"]),
+)
 def test_random_calls_are_read_back_and_validate(
     tokens: Tokens, name: str, parameters: list[dict[str, Any]], seed: int, choice: str
 ) -> None:
@@ -122,8 +131,9 @@ def test_random_calls_are_read_back_and_validate(
     try:
         rules = held(tokens, grammar)
     except ConstraintError as error:
-        assert "nothing fits" in str(error) or "no text fits" in str(error), error
-        return
+        if "fits" in str(error):  # the schema drawn has a value that nothing, or nothing in this notation, fits
+            return
+        raise
     answer, ended = draw(tokens, rules, seed)
     if not ended:
         return
@@ -187,5 +197,6 @@ def test_what_a_notation_cannot_write_is_refused(tokens: Tokens) -> None:
         optional = tools({"type": "object", "properties": {key: {"type": "string"}}})
         assert form(name).call_grammar(optional, "auto", "") is not None  # type: ignore[attr-defined]
         held(tokens, form(name).call_grammar(optional, "auto", ""))  # type: ignore[attr-defined]
+    nothing = tools({"properties": {"v": {"enum": ["</parameter>"]}}, "required": ["v"]})
     with pytest.raises(ConstraintError, match="fits"):
-        takes(tokens, "seed_oss", "required", "x", tools({"properties": {"v": {"enum": ["</parameter>"]}}, "required": ["v"]}))
+        takes(tokens, "seed_oss", "required", "x", nothing)

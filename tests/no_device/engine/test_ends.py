@@ -23,7 +23,8 @@ def model() -> Iterator[halflap.Model]:
 
 
 @pytest.mark.parametrize(
-    ("least", "shown"), [(0, "one\n  two\n three\nfour"), (1, "one\n  two\n three\n"), (2, "one\n  two\n "), (3, "one\n  ")]
+    ("least", "shown"),
+    [(0, "one\n  two\n three\nfour"), (1, "one\n  two\n three\n"), (2, "one\n  two\n "), (3, "one\n  ")],
 )
 def test_an_answer_ends_before_a_line_that_is_not_indented_enough(model: halflap.Model, least: int, shown: str) -> None:
     pytest.importorskip("llguidance")
@@ -105,8 +106,11 @@ def test_a_prompt_stays_through_overflow(model: halflap.Model) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("n_keep", -2), ("n_indent", -1), ("t_max_predict_ms", -1), ("post_sampling_probs", 1), ("mirostat", 3), ("mirostat", True)],
-)
+    [
+        ("n_keep", -2), ("n_indent", -1), ("t_max_predict_ms", -1), ("post_sampling_probs", 1), ("mirostat", 3),
+        ("mirostat", True),
+    ],
+)  # fmt: skip
 def test_values_out_of_range_are_refused(model: halflap.Model, option: str, value: Any) -> None:
     with pytest.raises(InvalidRequestError, match=option):
         model.generate("x", **{option: value})

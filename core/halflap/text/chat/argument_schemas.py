@@ -99,6 +99,6 @@ def arguments(schema: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def further(schema: Any) -> Any:
-    """What arguments beyond those named may be; False: there may be none. Where some are named they are all there are."""
+    """What arguments beyond those named may be; False: there may be none. Where some are named, they are all."""
     branch = next((each for each in branches(schema, schema) if each["type"] == "object"), {})
     return False if branch.get("properties") else branch.get("additionalProperties", True)

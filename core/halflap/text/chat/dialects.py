@@ -79,7 +79,10 @@ DIALECTS: Final = {
         think=(("<seed:think>", "</seed:think>"),),
         sections=(Section("<seed:tool_call>", FUNCTION, "</seed:tool_call>"),),
         written=Written(
-            "<seed:tool_call>", "\n<function=", ">\n", "</function>\n</seed:tool_call>",
+            "<seed:tool_call>",
+            "\n<function=",
+            ">\n",
+            "</function>\n</seed:tool_call>",
             arguments=AsTags("<parameter=", ">", "</parameter>\n"),
         ),
     ),
@@ -88,7 +91,10 @@ DIALECTS: Final = {
         ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
         sections=(Section("<tool_call>", ARGUMENTS),),
         written=Written(
-            "<tool_call>", "", "\n", "</tool_call>",
+            "<tool_call>",
+            "",
+            "\n",
+            "</tool_call>",
             arguments=AsTags("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
         ),
     ),
@@ -103,7 +109,12 @@ DIALECTS: Final = {
         ("<minimax:tool_call>", "<invoke name=", "<parameter name="),
         sections=(Section("<minimax:tool_call>", INVOKE, "</minimax:tool_call>"),),
         written=Written(
-            "<minimax:tool_call>", '\n<invoke name="', '">\n', "</invoke>", "", "\n</minimax:tool_call>",
+            "<minimax:tool_call>",
+            '\n<invoke name="',
+            '">\n',
+            "</invoke>",
+            "",
+            "\n</minimax:tool_call>",
             arguments=AsTags('<parameter name="', '">', "</parameter>\n"),
         ),
     ),
@@ -128,8 +139,13 @@ DIALECTS: Final = {
             ),
         ),
         written=Written(
-            f"{MINIMAX}<tool_call>", f'\n{MINIMAX}<invoke name="', '">', f"{MINIMAX}</invoke>",
-            "", f"\n{MINIMAX}</tool_call>", arguments=AsTags(f"{MINIMAX}<", ">", MINIMAX + "</{key}>"),
+            f"{MINIMAX}<tool_call>",
+            f'\n{MINIMAX}<invoke name="',
+            '">',
+            f"{MINIMAX}</invoke>",
+            "",
+            f"\n{MINIMAX}</tool_call>",
+            arguments=AsTags(f"{MINIMAX}<", ">", MINIMAX + "</{key}>"),
         ),
     ),
     "minicpm5": Dialect(
@@ -141,7 +157,10 @@ DIALECTS: Final = {
             ),
         ),
         written=Written(
-            "<function ", 'name="', '">', "</function>",
+            "<function ",
+            'name="',
+            '">',
+            "</function>",
             arguments=AsTags('<param name="', '">', "</param>", cdata=True),
         ),
     ),
@@ -202,8 +221,12 @@ DIALECTS: Final = {
         ),
         calls_end_thoughts=True,
         written=Written(
-            "<|tool_calls_section_begin|>", "<|tool_call_begin|>functions.", ":{index}<|tool_call_argument_begin|>",
-            "<|tool_call_end|>", "", "<|tool_calls_section_end|>",
+            "<|tool_calls_section_begin|>",
+            "<|tool_call_begin|>functions.",
+            ":{index}<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+            "",
+            "<|tool_calls_section_end|>",
         ),
     ),
     "mistral": Dialect(
@@ -261,13 +284,17 @@ DIALECTS: Final = {
             Section("<|tool_call|>", JsonCalls(), "<|/tool_call|>"),
             Section("functools", JsonCalls()),
         ),
-        written=Written("<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]<|/tool_call|>", trigger="<|tool_call|>"),
+        written=Written(
+            "<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]<|/tool_call|>", trigger="<|tool_call|>"
+        ),
     ),
     "nemotron_v2": Dialect(
         "Nemotron Nano 2",
         ("<TOOLCALL>", "</TOOLCALL>", "<SPECIAL_11>"),
         sections=(Section("<TOOLCALL>", JsonCalls(), "</TOOLCALL>"),),
-        written=Written("<TOOLCALL>[", '{"name": "', '", "arguments": ', "}", ", ", "]</TOOLCALL>", trigger="<TOOLCALL>"),
+        written=Written(
+            "<TOOLCALL>[", '{"name": "', '", "arguments": ', "}", ", ", "]</TOOLCALL>", trigger="<TOOLCALL>"
+        ),
     ),
     "granite3": Dialect(
         "Granite 3",
@@ -324,7 +351,13 @@ DIALECTS: Final = {
             ),
         ),
         written=Written(
-            "<|tool_call_start|>[", "", "(", ")", ", ", "]<|tool_call_end|>", arguments=AsKeywords(),
+            "<|tool_call_start|>[",
+            "",
+            "(",
+            ")",
+            ", ",
+            "]<|tool_call_end|>",
+            arguments=AsKeywords(),
             trigger="<|tool_call_start|>",
         ),
     ),
