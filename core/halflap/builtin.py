@@ -135,6 +135,7 @@ SAMPLERS = {
     "xtc": "Xtc",
     "temperature": "Temperature",
     "mirostat": "Mirostat",
+    "mirostat_v1": "MirostatV1",
 }
 
 

@@ -14,7 +14,15 @@ from halflap.engine.forcing import ThoughtBudget
 from halflap.engine.given import NO_IMAGES, Images
 from halflap.engine.request import Request
 from halflap.errors import InvalidRequestError
-from halflap.text.chat.contract import CallGrammar, ChatFormat, ChatFormatInfo, Parser, PlainParser
+from halflap.text.chat.contract import (
+    NO_THOUGHTS,
+    CallGrammar,
+    ChatFormat,
+    ChatFormatInfo,
+    Parser,
+    PlainParser,
+    Thoughts,
+)
 from halflap.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # the template engine is loaded with the first chat
@@ -30,6 +38,7 @@ class Asked:
         ids: tokens of the prompt.
         parser: reads the answer.
         calls: how calls are written, if the answer's are held to the tools.
+        thoughts: where it thinks.
         budget: what ends its thoughts.
     """
 
@@ -37,6 +46,7 @@ class Asked:
     images: Images = NO_IMAGES
     parser: Parser = field(factory=PlainParser)
     calls: CallGrammar | None = None
+    thoughts: Thoughts = NO_THOUGHTS
     budget: ThoughtBudget | None = None
 
 
@@ -123,19 +133,36 @@ class Chats:
             raise InvalidRequestError("option 'tool_choice'", got=got, want=want, field="tool_choice")
         return grammar
 
-    def budget(self, options: Mapping[str, Any], rendered: Prompt) -> ThoughtBudget | None:
-        """What ends the answer's thoughts at the request's `reasoning_budget`."""
+    def thoughts(self, options: Mapping[str, Any], rendered: Prompt) -> Thoughts:
+        """Where the answer thinks."""
         from halflap.text.chat import prompting
 
+        form = self.format
+        opened = prompting.inside(form, rendered)
+        return Thoughts(
+            tuple(getattr(form, "thoughts", ())),
+            opened,
+            prompting.may_open(form, rendered, options),
+            getattr(form, "turn", ""),
+            "" if rendered.given and not opened else getattr(form, "words", ""),
+            getattr(form, "breaks", ()),
+        )
+
+    def budget(self, options: Mapping[str, Any], thoughts: Thoughts, held: bool) -> ThoughtBudget | None:
+        """What ends the answer's thoughts at the request's `reasoning_budget`.
+
+        Args:
+            held: a constraint says what comes behind them.
+        """
         budget: int = options.get("reasoning_budget", -1)
-        thoughts: Sequence[tuple[str, str]] = getattr(self.format, "thoughts", ())
-        if budget < 0 or not thoughts:
+        if budget < 0 or not thoughts.tags:
             return None
-        opens, closes = zip(*thoughts, strict=True)
-        inside = prompting.inside(self.format, rendered)
-        ending = getattr(self.format, "thought_ending", "") or inside or closes[0]
+        opens, closes = zip(*thoughts.tags, strict=True)
+        ending = (thoughts.opened or closes[0]) + ("" if held else thoughts.turn + thoughts.words)
         tokenizer = self._tokenizer
         ids = tokenizer.encode_pieces(
             [(options.get("reasoning_budget_message", ""), False), (ending, True)], add_special=False
         )
-        return ThoughtBudget(budget, opens, closes, ids, bool(inside), tokenizer.token_bytes)
+        return ThoughtBudget(
+            budget, opens, (*closes, *thoughts.breaks), ids, bool(thoughts.opened), tokenizer.token_bytes
+        )

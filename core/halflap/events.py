@@ -24,7 +24,8 @@ class Token:
 
     Attributes:
         bytes: exactly what it adds to the output; a character may span several tokens.
-        logprob: natural logarithm of its probability before any sampler; None unless asked for.
+        logprob: natural logarithm of its probability before any sampler, or with `post_sampling_probs` after all of
+            them; None unless asked for.
         top: the likeliest tokens at its place, as (id, logprob), best first.
     """
 

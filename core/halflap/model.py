@@ -135,13 +135,13 @@ class Model(Scores):
             source, ids = self._checked_ids(ids), [self.info.start]
         overflow = self._overflow(options, images)
         if overflow is not None and len(ids) >= self.plan.ctx:
-            ids = shortened(ids, self.plan.ctx // 2, overflow)
+            ids = shortened(ids, self.plan.ctx, overflow, _kept(options, ids))
         limit = self.plan.ctx if overflow is not None else self._limit(ids, options.get("max_tokens"))
         return Generation(
             ids,
             limit,
             self._chain(options),
-            Output(self.tokenizer, wanted.parser, request.stops),
+            Output(self.tokenizer, wanted.parser, request.stops, options.get("n_indent", 0)),
             self._ends(options),
             self.tokenizer.token_bytes,
             put,
@@ -149,9 +149,12 @@ class Model(Scores):
             options.get("logprobs"),
             options.get("timeout"),
             images,
-            constraint=asked.constraint(options, wanted.calls, self._tokens),
+            constraint=asked.constraint(options, wanted.calls, self._tokens, wanted.thoughts),
             forcing=wanted.budget,
             overflow=overflow,
+            n_keep=_kept(options, ids),
+            t_max_predict_ms=options.get("t_max_predict_ms", 0),
+            after_samplers=options.get("post_sampling_probs", False),
             model=self.info.name,
             marks=self._marks(request, ids),
             reuse=options.get("cache", True),
@@ -318,13 +321,11 @@ class Model(Scores):
         woven = self._seeing().framed(pieces, seen) if seen else [(p.text, p.special) for p in pieces]
         ids = self.tokenizer.encode_pieces(woven, add_special=add_special)
         images = self._seeing().place(ids, seen, self.tokenizer) if seen else NO_IMAGES
-        chats = self._chats
+        chats, options = self._chats, {**self.info.sampling, **request.options}
+        calls, thoughts = chats.calls(request, rendered), chats.thoughts(request.options, rendered)
+        held = calls is not None or bool(asked.held(options))
         return Asked(
-            ids,
-            images,
-            chats.parser(request, rendered),
-            chats.calls(request, rendered),
-            chats.budget({**self.info.sampling, **request.options}, rendered),
+            ids, images, chats.parser(request, rendered), calls, thoughts, chats.budget(options, thoughts, held)
         )
 
     def _marks(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
@@ -354,7 +355,7 @@ class Model(Scores):
         if options.get("dry_multiplier"):
             breakers = options.get("dry_sequence_breakers", DRY_BREAKERS)
             options["dry_breakers"] = self.tokenizer.ids_containing(tuple(breakers))
-        names = options.get("samplers") or (chain.MIROSTAT if options.get("mirostat") else chain.DEFAULT)
+        names = options.get("samplers") or chain.MIROSTAT.get(options.get("mirostat") or 0, chain.DEFAULT)
         seed = options.get("seed")
         return chain.SamplerChain(names, options, secrets.randbits(63) if seed is None else seed)
 
@@ -386,6 +387,12 @@ class Model(Scores):
                 n_ctx=ctx,
             )
         return ctx if max_tokens is None else min(ctx, len(ids) + max(max_tokens, 1))
+
+
+def _kept(options: Mapping[str, Any], prompt: Sequence[int]) -> int:
+    """Tokens of the prompt that overflow leaves."""
+    kept: int = options.get("n_keep", 0)
+    return len(prompt) if kept < 0 else min(kept, len(prompt))
 
 
 __all__ = ["Completion", "Model", "Stream"]

@@ -12,6 +12,7 @@ import click
 from halflap.assembly import load
 from halflap.cli import common
 from halflap.cli.progress import Waiting
+from halflap.cli.words import say
 from halflap.errors import InvalidRequestError
 from halflap.events import Prefill, Reasoning, Text, ToolCall
 from halflap.model import Model
@@ -107,14 +108,14 @@ def show(stream: Stream) -> None:
                 continue
             waiting.end()
             if isinstance(event, Reasoning):
-                click.echo(click.style(event.text, dim=True), nl=False, err=True)
+                say(event.text, err=True, dim=True)
                 thinking = True
             elif isinstance(event, Text):
                 if thinking and event.text:
                     click.echo("\n", err=True)
                     thinking = False
-                click.echo(event.text, nl=False)
+                say(event.text)
             elif isinstance(event, ToolCall):
-                click.echo(f"\n{event.name or ''}({event.arguments})", nl=False)
+                say(f"\n{event.name or ''}({event.arguments})")
             sys.stdout.flush()
     click.echo()

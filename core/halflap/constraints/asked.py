@@ -10,35 +10,58 @@ from halflap import plugins
 from halflap.constraints.contract import Constraint, Tokens
 from halflap.errors import ConstraintError, HalflapError, InvalidRequestError
 from halflap.sampling.chain import Use
-from halflap.text.chat.contract import CallGrammar
+from halflap.text.chat.contract import NO_THOUGHTS, CallGrammar, Thoughts
 
 FLAT = {"json_schema": "schema", "regex": "pattern", "choice": "texts", "grammar": "grammar"}
 """Option -> what its constraint calls the value."""
 
 
-def constraint(options: Mapping[str, Any], tools: CallGrammar | None, tokens: Tokens) -> Constraint | None:
+def held(options: Mapping[str, Any]) -> list[str]:
+    """The options of a request that say what the answer must be."""
+    return [name for name in ("constraint", *FLAT) if options.get(name) is not None]
+
+
+def constraint(
+    options: Mapping[str, Any], tools: CallGrammar | None, tokens: Tokens, thoughts: Thoughts = NO_THOUGHTS
+) -> Constraint | None:
     """What a request's answer is held to, compiled; None where it asks for nothing.
 
     Args:
         tools: how the chat's tools are called, where `tool_choice` wants calls to be held to them.
+        thoughts: those that may come first, and are free.
 
     Raises:
         InvalidRequestError: more than one, or options that its constraint does not take.
         NotRegisteredError: a name nobody offers.
         ConstraintError: it cannot be compiled.
     """
-    asked = [name for name in ("constraint", *FLAT) if options.get(name) is not None]
+    asked = held(options)
     if tools is not None:
         asked.append("tool_choice")
     if len(asked) > 1:
         raise InvalidRequestError("constraints", got=" and ".join(asked), want="at most one of them", field=asked[1])
-    if tools is not None:
-        from halflap.constraints import calls  # with the first that is asked for: most processes never do
-
-        return calls.held(tokens, tools)
     if not asked:
         return None
-    field, value = asked[0], options[asked[0]]
+    words = thoughts.words if tools is None else ""
+
+    def make() -> Constraint:
+        return _held_calls(tools, tokens) if tools is not None else _held_words(asked[0], options, tokens)
+
+    if not (thoughts.opened or thoughts.may_open or words):
+        return make()
+    from halflap.constraints.thoughts import AfterThoughts
+
+    return AfterThoughts(tokens, thoughts, words, make)
+
+
+def _held_calls(tools: CallGrammar, tokens: Tokens) -> Constraint:
+    from halflap.constraints import calls  # with the first that is asked for: most processes never do
+
+    return calls.held(tokens, tools)
+
+
+def _held_words(field: str, options: Mapping[str, Any], tokens: Tokens) -> Constraint:
+    value = options[field]
     if field != "constraint":
         from halflap.constraints.builtin import notation
 

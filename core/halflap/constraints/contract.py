@@ -6,12 +6,15 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from halflap.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from halflap.constraints.spellings import Spellings
 
 Bits = npt.NDArray[np.uint8]
 
@@ -68,6 +71,13 @@ class Tokens:
             if self._trie is None:
                 self._trie = trie(self)
             return self._trie
+
+    @cached_property
+    def spellings(self) -> Spellings:
+        """Their texts, for rules that are held without the engine."""
+        from halflap.constraints.spellings import Spellings  # which stands on this
+
+        return Spellings(self)
 
     @cached_property
     def thread(self) -> ThreadPoolExecutor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from halflap.errors import ConstraintError, HalflapError, RequestTimeoutError
 from halflap.events import Event, Finish, FinishReason, Prefill, Timings, Token, Usage
 from halflap.graph.candidates import Ask, Highest
 from halflap.log import log
+from halflap.sampling.candidates import Candidates
 from halflap.sampling.chain import SamplerChain, likeliest, log_probabilities
 
 T = TypeVar("T")
@@ -30,7 +32,10 @@ class Words(Protocol):
     def finish(self) -> list[Event]: ...
 
     called: bool
+    lines: bool
 
+    @property
+    def outdented(self) -> bool: ...
     @property
     def stopped(self) -> str | None: ...
 
@@ -44,6 +49,9 @@ class Generation(Work):
         emit: called on the engine thread with events in order, or with the error that ends them.
         forcing: what ends thoughts that have become too long.
         overflow: what to drop when the sequence reaches `limit` before the answer's end; None: the answer ends there.
+        n_keep: tokens of its beginning that are not dropped.
+        t_max_predict_ms: milliseconds from the first token after which an answer with a line break ends; 0: it goes on.
+        after_samplers: `logprobs` are told of what the samplers left.
         model: its name, for traces.
         said: tokens of this very answer that an engine before this one chose and gave out.
         sharing: what `Work` takes beside these.
@@ -71,6 +79,9 @@ class Generation(Work):
         constraint: Constraint | None = None,
         forcing: ThoughtBudget | None = None,
         overflow: Overflow | None = None,
+        n_keep: int = 0,
+        t_max_predict_ms: int = 0,
+        after_samplers: bool = False,
         model: str = "",
         said: Sequence[int] = (),
         **sharing: object,
@@ -81,6 +92,7 @@ class Generation(Work):
         self._chain, self._words, self._ends, self._token_bytes, self._emit = chain, words, ends, token_bytes, emit
         self._max_tokens, self._logprobs, self._timeout = max_tokens, logprobs, timeout
         self._constraint, self._forcing, self._overflow = constraint, forcing, overflow
+        self._n_keep, self._t_max_predict_ms, self._after_samplers = n_keep, t_max_predict_ms, after_samplers
         self.submitted = self.started = self.first = time.monotonic()
         self._latest = self.submitted
         self._answering = False
@@ -223,24 +235,41 @@ class Generation(Work):
         """Ends the answer where its words or their number say so."""
         if self._words.stopped is not None:
             self.end("stop", self._words.stopped)
-        elif self.generated == self._max_tokens:
+        elif self.generated == self._max_tokens or self._words.outdented or self._late_line():
             self.end("length")
         return self.finished
+
+    def _late_line(self) -> bool:
+        """Whether the answer's own time is over, and it holds a whole line."""
+        most = self._t_max_predict_ms
+        return most > 0 and self._words.lines and 1e3 * (time.monotonic() - self.first) > most
 
     def _overflowed(self) -> None:
         if self._overflow is None:
             self.end("length")
             return
-        self.ids = shortened(self.ids, self.limit // 2, self._overflow)
+        self.ids = shortened(self.ids, self.limit, self._overflow, self._n_keep)
         self.n_prompt, self.moved = len(self.ids), True
         self.forget_keys()
 
     def _described(self, token: int, scores: F32 | None) -> Token:
         if scores is None:
             return Token(token, self._token_bytes(token))
+        if self._after_samplers:
+            return self._described_by(token, self._chain.left)
         best = likeliest(scores, self._logprobs).tolist() if self._logprobs else []
         top = tuple((i, float(scores[i])) for i in best)
         return Token(token, self._token_bytes(token), float(scores[token]), top)
+
+    def _described_by(self, token: int, left: Candidates | None) -> Token:
+        """A token with its chance among those that the samplers left."""
+        chances = (
+            {token: 1.0} if left is None else dict(zip(left.ids.tolist(), left.probabilities().tolist(), strict=True))
+        )
+        logs = {i: math.log(p) if p > 0 else -math.inf for i, p in chances.items()}
+        best = sorted(logs, key=lambda i: (-logs[i], i))[: self._logprobs]
+        top = tuple((i, logs[i]) for i in best)
+        return Token(token, self._token_bytes(token), logs.get(token, -math.inf), top)
 
     def end(self, reason: FinishReason, stop: str | None = None) -> None:
         if self.finished:

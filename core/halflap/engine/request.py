@@ -39,7 +39,7 @@ class Options(TypedDict, total=False):
     dynatemp_range: float
     dynatemp_exponent: float
     mirostat: int
-    """0 off, 2 on: replaces the chain by temperature and mirostat."""
+    """0 off; 1 or 2, the version: replaces the chain by temperature and mirostat."""
     mirostat_tau: float
     mirostat_eta: float
     samplers: Sequence[str | Use]
@@ -63,6 +63,14 @@ class Options(TypedDict, total=False):
     ignore_eos: bool
     logprobs: int | None
     """For each token its own logprob and those of this many likeliest."""
+    post_sampling_probs: bool
+    """The chances that `logprobs` tells are those after the samplers; with fewer tokens left, fewer are told."""
+    t_max_predict_ms: int
+    """Milliseconds from the first token after which the answer ends, once it holds a line break; 0: it goes on."""
+    n_indent: int
+    """The answer ends before its first later line that begins with fewer spaces and tabs."""
+    n_keep: int
+    """Tokens of the prompt that `overflow` leaves; -1: all."""
     timeout: float | None
     """Seconds from submission after which the request fails with RequestTimeoutError."""
     adapters: Mapping[str, float]
@@ -156,7 +164,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "xtc_threshold": (_number(0, 1), "a number from 0 to 1"),
     "dynatemp_range": (_number(0), "a number of at least 0"),
     "dynatemp_exponent": (_number(0), "a number of at least 0"),
-    "mirostat": (lambda v: v in (0, 2) and not isinstance(v, bool), "0 or 2"),
+    "mirostat": (lambda v: v in (0, 1, 2) and not isinstance(v, bool), "0, 1 or 2"),
     "mirostat_tau": (_number(0), "a number of at least 0"),
     "mirostat_eta": (_number(0), "a number of at least 0"),
     "samplers": (_chain, "a list of sampler names or Use(…)"),
@@ -171,6 +179,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stop": (_texts, "a string or a list of strings"),
     "ignore_eos": (_flag, "true or false"),
     "logprobs": (lambda v: v is None or _integer(0, 1000)(v), "None or an integer from 0 to 1000"),
+    "post_sampling_probs": (_flag, "true or false"),
+    "t_max_predict_ms": (_integer(0, 1 << 40), "an integer of at least 0"),
+    "n_indent": (_integer(0), "an integer of at least 0"),
+    "n_keep": (_integer(-1), "an integer of at least -1 (-1: the whole prompt)"),
     "timeout": (lambda v: v is None or _number(0)(v), "None or a number of seconds"),
     "adapters": (_scales, "a mapping of names to numbers"),
     "cache": (_flag, "true or false"),

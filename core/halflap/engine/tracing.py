@@ -42,6 +42,6 @@ def _api() -> Any:
     """The module `opentelemetry.trace`, or None."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
         return None
-    from opentelemetry import trace  # type: ignore[import-not-found,unused-ignore]
+    from opentelemetry import trace  # type: ignore[import-not-found,attr-defined,unused-ignore]
 
     return trace

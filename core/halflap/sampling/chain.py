@@ -20,7 +20,8 @@ from halflap.sampling.candidates import Candidates
 F32 = npt.NDArray[np.float32]
 
 DEFAULT = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
-MIROSTAT = ("temperature", "mirostat")
+MIROSTAT: Mapping[int, Sequence[str]] = {1: ("temperature", "mirostat_v1"), 2: ("temperature", "mirostat")}
+"""Version -> what replaces the chain."""
 DRAWS = 1 << 32
 """Numbers of the random stream that belong to one token: more than any sampler draws."""
 
@@ -50,6 +51,9 @@ class SamplerChain:
         options: flat options of the request; each built-in takes those its signature names.
         seed: the same seed, options and logits give the same tokens.
 
+    Attributes:
+        left: what the newest token was drawn from; None: it was the highest, without a choice.
+
     Raises:
         NotRegisteredError: a name nobody offers.
         InvalidRequestError: a `Use` with options its sampler does not take.
@@ -72,6 +76,7 @@ class SamplerChain:
         editing = (samplers.LogitBias, samplers.Penalties, samplers.Dry)
         self._editing = [step for step in self.steps if isinstance(step, editing)]
         self._cutting = [(name, step) for name, step in pairs if not isinstance(step, editing)]
+        self.left: Candidates | None = None
         self.greedy = self._is_greedy()
         self._temperature, self._first = self._first_step()
 
@@ -145,6 +150,7 @@ class SamplerChain:
                 ) from cause
             if not isinstance(c, Candidates) or not len(c):
                 raise SamplerError(f"sampler {name!r}", got="no candidates", want="at least one", plugin=name)
+        self.left = c
         drawn = int(c.probabilities().cumsum().searchsorted(self.rng.random(), side="right"))
         return int(c.ids[min(drawn, len(c) - 1)])
 

@@ -315,6 +315,36 @@ class Mirostat(Step):
         self.mu -= self.eta * (self._surprise.get(token, self.tau) - self.tau)
 
 
+class MirostatV1(Mirostat):
+    """Mirostat 1 (Basu et al. 2021, algorithm 1): keeps the k highest, k from mu and the exponent of Zipf's law.
+
+    The exponent is fitted to the highest LIKELIEST tokens, as the paper does.
+    """
+
+    LIKELIEST = 100
+
+    def apply(self, c: Candidates) -> Candidates:
+        c = c.keep(slice(self._count(c)))
+        self._surprise = dict(
+            zip(c.ids.tolist(), (-np.log2(np.maximum(c.probabilities(), 1e-300))).tolist(), strict=True)
+        )
+        return c
+
+    def _count(self, c: Candidates) -> int:
+        finite = c.logits[np.isfinite(c.logits)].astype(np.float64)
+        head = finite[: self.LIKELIEST]
+        if len(head) < 2:
+            return 1
+        ranks = np.arange(1, len(head))
+        ratios = np.log((ranks + 1) / ranks)
+        zipf = max(float((ratios * (head[:-1] - head[1:])).sum() / (ratios**2).sum()), 1e-3)
+        # k = ((s - 1) 2^mu / (1 - N^(1 - s)))^(1 / s), whose first factors tend to 2^mu / ln N as s tends to 1.
+        epsilon, size = zipf - 1, np.log(len(finite))
+        spread = size if abs(epsilon) < 1e-6 else -np.expm1(-epsilon * size) / epsilon
+        log_count = (self.mu * np.log(2) - np.log(spread)) / zipf
+        return max(int(np.exp(min(log_count, size)) + 1e-9), 1)
+
+
 def _edits(
     ids: npt.NDArray[np.int32], bias: F32 | None = None, repeat: F32 | None = None, offset: F32 | None = None
 ) -> Edits:

@@ -1,10 +1,10 @@
-"""Ending text at given strings, while it is still arriving."""
+"""Ending text at given strings, or at a line that is not indented enough, while it is still arriving."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["StopStrings"]
+__all__ = ["Indentation", "StopStrings"]
 
 
 class StopStrings:
@@ -45,6 +45,32 @@ class StopStrings:
         """What was held back, at the end of the text."""
         held, self._held = self._held, ""
         return held
+
+
+class Indentation:
+    """Passes text on until a line behind the first begins with fewer than `least` spaces and tabs.
+
+    Attributes:
+        ended: there was such a line; it is left out but for its indentation.
+    """
+
+    def __init__(self, least: int) -> None:
+        self._least, self.ended = least, False
+        self._seen: int | None = None  # spaces and tabs of the line so far, while there is nothing else in it
+
+    def push(self, text: str) -> str:
+        """Take `text`; return what may be shown."""
+        if self.ended or not self._least:
+            return "" if self.ended else text
+        for place, char in enumerate(text):
+            if self._seen is not None and char in " \t":
+                self._seen += 1
+            elif self._seen is not None and self._seen < self._least:
+                self.ended = True
+                return text[:place]
+            else:
+                self._seen = 0 if char == "\n" else None
+        return text
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -150,6 +150,7 @@ class _Begun:
         if isinstance(event, Text | Reasoning):
             if (slot := self._slots[place]) is not None:
                 slot.said += [token.id for token in event.tokens]
+                slot.lines = slot.lines or "\n" in event.text
         elif isinstance(event, Finish):
             self._note_usage(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cached_tokens)
 
@@ -157,6 +158,7 @@ class _Begun:
         for place, done in enumerate(completions):
             if (slot := self._slots[place]) is not None:
                 slot.said = [token.id for token in done.tokens]
+                slot.lines = "\n" in done.text or "\n" in done.reasoning
             self._note_usage(done.usage.prompt_tokens, done.usage.completion_tokens, done.usage.cached_tokens)
             if self._request.app.state.settings.log_prompts:
                 self.facts.setdefault("answered", []).append(done.text)

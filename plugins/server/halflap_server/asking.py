@@ -20,7 +20,10 @@ SHOWN = ("text", "input_text", "output_text", "summary_text", "reasoning_text", 
 def chosen(body: Sampling, lease: Lease) -> dict[str, Any]:
     """A body's options over what the model's source sets; without a limit of its own, the source's."""
     source = lease.served.source
-    asked = options.sampling(body, plugins.names("samplers"), list(source.adapters))
+    encode = lease.model.tokenizer.encode
+    asked = options.sampling(
+        body, plugins.names("samplers"), list(source.adapters), lambda text: encode(text, add_special=False)
+    )
     if asked["max_tokens"] is None:
         del asked["max_tokens"]
     found = {**source.sampling, **asked}

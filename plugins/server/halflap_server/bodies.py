@@ -77,6 +77,7 @@ class Sampling(Body, kw_only=True):
     priority: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
     timeout: Positive | None = None
     overflow: str | None = None
+    n_keep: Annotated[int, Meta(ge=-1, le=1 << 31)] | None = None
     stream: bool | None = None
     timings_per_token: bool | None = None
     return_progress: bool | None = None
@@ -200,6 +201,7 @@ class Completion(Sampling, kw_only=True):
     return_tokens: bool | None = None
     response_fields: list[str] | None = None
     t_max_predict_ms: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
+    n_indent: Annotated[int, Meta(ge=0, le=1 << 31)] | None = None
 
 
 class Extra(Struct, kw_only=True):
@@ -217,8 +219,11 @@ class Infill(Sampling, kw_only=True):
     input_extra: list[Extra] | None = None
     prompt: str | None = None
     n_probs: TopLogprobs | None = None
+    post_sampling_probs: bool | None = None
     return_tokens: bool | None = None
     response_fields: list[str] | None = None
+    t_max_predict_ms: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
+    n_indent: Annotated[int, Meta(ge=0, le=1 << 31)] | None = None
 
 
 class Tokenize(Body, kw_only=True):

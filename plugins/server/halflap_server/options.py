@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from halflap_server.bodies import ResponseFormat, Sampling, Thinking
@@ -12,8 +12,8 @@ from halflap_server.errors import invalid
 SAME = (
     "temperature top_p min_p typical_p top_n_sigma min_keep repeat_penalty repeat_last_n presence_penalty "
     "frequency_penalty dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers "
-    "xtc_probability xtc_threshold dynatemp_range dynatemp_exponent mirostat_tau mirostat_eta ignore_eos stop "
-    "json_schema grammar regex choice adapters priority timeout overflow user"
+    "xtc_probability xtc_threshold dynatemp_range dynatemp_exponent mirostat mirostat_tau mirostat_eta ignore_eos stop "
+    "json_schema grammar regex choice adapters priority timeout overflow n_keep user"
 ).split()
 """Fields that are options of the same name."""
 
@@ -30,10 +30,13 @@ LETTERS = {
 }  # fmt: skip
 
 
-def sampling(body: Sampling, known: Sequence[str], adapters: Sequence[str]) -> dict[str, Any]:
+def sampling(
+    body: Sampling, known: Sequence[str], adapters: Sequence[str], ids_of: Callable[[str], Sequence[int]]
+) -> dict[str, Any]:
     """The options that every generating body may hold.
 
     Args:
+        ids_of: a text's tokens.
         known: names of registered samplers.
         adapters: names of the model's adapters in the order of their ids.
     """
@@ -44,12 +47,10 @@ def sampling(body: Sampling, known: Sequence[str], adapters: Sequence[str]) -> d
         options["seed"] = body.seed
     if body.cache_prompt is not None:
         options["cache"] = body.cache_prompt
-    if body.mirostat:
-        options["mirostat"] = 2  # the first version chooses alike and needs the whole vocabulary sorted
     if body.samplers is not None:
         options["samplers"] = _samplers(body.samplers, known)
     if body.logit_bias is not None:
-        options["logit_bias"] = _biases(body.logit_bias)
+        options["logit_bias"] = _biases(body.logit_bias, ids_of)
     if body.lora is not None:
         options["adapters"] = {_adapter(entry.id, adapters): entry.scale for entry in body.lora}
     options["max_tokens"] = limit(body.max_tokens, body.n_predict)
@@ -118,19 +119,24 @@ def _samplers(given: Sequence[str] | str, known: Sequence[str]) -> list[str]:
     return names or ["temperature"]
 
 
-def _biases(given: Mapping[str, float] | Sequence[Sequence[Any]]) -> dict[int, float]:
-    """OpenAI's {"id": bias} and llama-server's [[id, bias or false]]."""
-    found = {}
+def _biases(
+    given: Mapping[str, float] | Sequence[Sequence[Any]], ids_of: Callable[[str], Sequence[int]]
+) -> dict[int, float]:
+    """OpenAI's {"id": bias} and llama-server's [[id, bias or false]]; a text stands for each of its tokens."""
+    found: dict[int, float] = {}
     pairs = given.items() if isinstance(given, Mapping) else given
     for pair in pairs:
         if len(pair) != 2:
             raise invalid("logit_bias", f"logit_bias: got {pair!r:.60}, want pairs of a token id and a number")
         token, bias = pair
-        if not re.fullmatch(r"\d{1,9}", str(token)) or isinstance(token, bool):
-            raise invalid("logit_bias", f"logit_bias: got the key {token!r:.40}, want a token id")
+        if isinstance(token, bool | float) or (isinstance(token, int) and token < 0):
+            raise invalid("logit_bias", f"logit_bias: got the key {token!r:.40}, want a token id or a text")
         if isinstance(bias, str) or bias is True:
             raise invalid("logit_bias", f"logit_bias: got {bias!r:.40} for token {token}, want a number or false")
-        found[int(token)] = float("-inf") if bias is False else float(bias)
+        if isinstance(token, str) and isinstance(given, Mapping) and re.fullmatch(r"[0-9]{1,9}", token):
+            token = int(token)  # JSON's keys are texts
+        for each in [token] if isinstance(token, int) else ids_of(token):
+            found[each] = float("-inf") if bias is False else float(bias)
     return found
 
 

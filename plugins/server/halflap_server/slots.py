@@ -23,6 +23,7 @@ class Slot:
         task: number of the answer that has or had it; -1: none yet.
         request: what that answer was asked.
         said: tokens of its answer.
+        lines: the answer holds a line break.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Slot:
     request: Request | None = None
     said: list[int] = field(factory=list)
     used: int = 0
+    lines: bool = False
 
     def to_dict(self, n_ctx: int, speculative: bool) -> dict[str, Any]:
         options: Mapping[str, Any] = self.request.options if self.request else {}
@@ -44,7 +46,7 @@ class Slot:
             "params": plain(options),
             "next_token": {
                 "has_next_token": self.busy,
-                "has_new_line": False,
+                "has_new_line": self.lines,
                 "n_remain": -1 if most is None else max(most - len(self.said), 0),
                 "n_decoded": len(self.said),
             },
@@ -67,7 +69,12 @@ class Slots:
             return None
         slot = next((slot for slot in free if slot.id == wished), min(free, key=lambda slot: slot.used))
         slot.task, slot.busy, slot.request, slot.said, slot.used = task, True, request, [], next(self._uses)
+        slot.lines = False
         return slot
+
+    def of(self, request: Request) -> int:
+        """The number of the slot in which a request is answered; -1: none was free."""
+        return next((slot.id for slot in self.all if slot.request is request), -1)
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:

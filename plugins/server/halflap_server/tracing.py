@@ -54,6 +54,6 @@ def _api() -> Any:
     """The modules `opentelemetry.trace` and `opentelemetry.propagate`, or None."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
         return None
-    from opentelemetry import propagate, trace  # type: ignore[import-not-found,unused-ignore]
+    from opentelemetry import propagate, trace  # type: ignore[import-not-found,attr-defined,unused-ignore]
 
     return trace, propagate

@@ -92,6 +92,16 @@ GOLDEN: Final[dict[str, list[Golden]]] = {
             "<seed:tool_call>\n<function=add>\n<parameter=a>1.5</parameter>\n</function>\n</seed:tool_call>",
             "THOUGHTS", "WORDS", BOTH,
         ),
+        (
+            "",
+            '<seed:tool_call><function=get_weather><parameter=opts>{"u": "</parameter> \\"</parameter>"}</parameter></function>\n</seed:tool_call>.',
+            "", ".", [("get_weather", {"opts": {"u": '</parameter> "</parameter>'}})],
+        ),
+        (
+            "",
+            '<seed:tool_call><function=get_weather><parameter=opts>{"u: 1}</parameter><parameter=city>"</parameter></function></seed:tool_call>',
+            "", "", [("get_weather", {"opts": '{"u: 1}', "city": '"'})],
+        ),
     ],
     "glm4": [
         (
@@ -169,6 +179,8 @@ GOLDEN: Final[dict[str, list[Golden]]] = {
             "<｜Assistant｜><think></think>",
             f"WORDS\n\n<｜DSML｜function_calls>\n{DSML}</｜DSML｜function_calls>", "", "WORDS", BOTH,
         ),
+    ],
+    "deepseek_v4": [
         ("<｜Assistant｜><think>", f"hm</think>\n\n<｜DSML｜tool_calls>\n{DSML}</｜DSML｜tool_calls>", "hm", "", BOTH),
     ],
     "kimi_k2": [

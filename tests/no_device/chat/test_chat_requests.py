@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +189,87 @@ def test_effort_and_switches_reach_the_template(shared: Path) -> None:
     assert text("Qwen-Qwen3-0.6B", reasoning="off", chat_template_kwargs={"enable_thinking": True}) != text(
         "Qwen-Qwen3-0.6B", reasoning="off"
     )
+
+
+COLOUR: dict[str, Any] = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "blue"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["colour", "n"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_holds_from_the_end_of_the_thoughts(model: halflap.Model) -> None:
+    pytest.importorskip("llguidance")
+    free = model.chat(ASKED, reasoning="on", **GREEDY)
+    for form in ({"json_schema": COLOUR}, {"regex": r'\{"colour": "(red|blue)", "n": [0-9]{2}\}'}):
+        done = model.chat(ASKED, reasoning="on", temperature=0, max_tokens=120, **form)  # type: ignore[arg-type]
+        assert done.reasoning == free.reasoning
+        assert set(json.loads(done.text)) == {"colour", "n"}
+        assert done.finish_reason == "stop"
+        off = model.chat(ASKED, reasoning="off", temperature=0, max_tokens=60, **form)  # type: ignore[arg-type]
+        assert off.reasoning == ""
+        assert off.tokens[0].bytes.startswith(b"{")
+        assert set(json.loads(off.text)) == {"colour", "n"}
+
+
+def test_a_schema_behind_a_spent_thought_and_one_that_never_closes(model: halflap.Model) -> None:
+    pytest.importorskip("llguidance")
+    options: dict[str, Any] = {"reasoning": "on", "json_schema": COLOUR, "temperature": 1.3, "max_tokens": 80}
+    for seed in range(4):
+        done = model.chat(ASKED, reasoning_budget=5, reasoning_budget_message=" So:", seed=seed, **options)
+        assert done.reasoning.endswith("So:")
+        assert set(json.loads(done.text)) == {"colour", "n"}
+    close = model.tokenizer.token_to_id("</think>")
+    assert close is not None
+    never = model.chat(ASKED, logit_bias={close: -float("inf")}, seed=1, **options)
+    assert (never.text, never.finish_reason, len(never.tokens)) == ("", "length", 80)
+
+
+def test_a_schema_behind_thoughts_is_the_same_in_batches_and_with_drafts() -> None:
+    pytest.importorskip("llguidance")
+    options: dict[str, Any] = {"reasoning": "on", "temperature": 1.0, "max_tokens": 60, "json_schema": COLOUR}
+    with halflap.load("starter", ctx=512) as model, halflap.load("starter", ctx=512, draft="lookup") as drafting:
+        alone = [model.chat(ASKED, seed=seed, reasoning_budget=9 * seed, **options) for seed in range(5)]
+        for loaded in (model, drafting):
+            streams = [loaded.stream(ASKED, seed=seed, reasoning_budget=9 * seed, **options) for seed in range(5)]
+            together = [stream.result() for stream in streams]
+            assert [[t.id for t in done.tokens] for done in together] == [[t.id for t in d.tokens] for d in alone]
+    assert any(set(json.loads(done.text)) == {"colour", "n"} for done in alone if done.finish_reason == "stop")
+
+
+def test_where_thoughts_may_stand_is_told_by_prompt_options_and_template(shared: Path) -> None:
+    from halflap.text.chat.detection import detect
+    from halflap.text.chat.prompting import inside, may_open, render
+    from halflap.text.chat.template import ChatTemplate
+
+    def told(name: str, messages: Any = ASKED, **options: Any) -> tuple[bool, bool]:
+        form = detect(ChatTemplate((shared / "templates" / f"{name}.jinja").read_text(), (), "<s>", "</s>"))
+        prompt = render(form, messages, (), options)
+        return bool(inside(form, prompt)), may_open(form, prompt, options)
+
+    assert told("Qwen-Qwen3-0.6B") == (False, True)
+    assert told("Qwen-Qwen3-0.6B", reasoning="off") == (False, False)
+    assert told("Qwen-Qwen3-0.6B", chat_template_kwargs={"enable_thinking": False}) == (False, False)
+    assert told("Qwen-QwQ-32B", reasoning="on") == (True, False)
+    assert told("Qwen-QwQ-32B", reasoning="off") == (False, False)
+    assert told("Qwen-Qwen2.5-7B-Instruct") == (False, False)
+    assert told("Qwen-Qwen2.5-7B-Instruct", reasoning="on") == (False, True)
+    assert told("openai-gpt-oss-120b") == (False, True)
+    assert told("google-gemma-2-2b-it") == (False, False)
+    begun = [*ASKED, {"role": "assistant", "content": "The sum"}]
+    assert told("Qwen-Qwen3-0.6B", begun) == (False, False)
+    thought = [*ASKED, {"role": "assistant", "content": "", "reasoning_content": "12"}]
+    assert told("Qwen-QwQ-32B", thought, reasoning="on") == (True, False)
+
+
+def test_a_schema_stands_in_the_channel_where_gpt_oss_has_its_words(shared: Path) -> None:
+    pytest.importorskip("llguidance")
+    template = (shared / "templates" / "openai-gpt-oss-120b.jinja").read_text()
+    with halflap.load("starter", ctx=2048, chat_template=template) as model:
+        for seed, options in enumerate(({"reasoning": "off"}, {"reasoning_budget": 3}, {"reasoning_budget": 0})):
+            done = model.chat(ASKED, json_schema=COLOUR, seed=seed, max_tokens=250, **options)  # type: ignore[arg-type]
+            said = b"".join(token.bytes for token in done.tokens).decode()
+            assert said.startswith(("<|channel|>final<|message|>", "<|channel|>analysis<|message|>"))
+            assert "<|channel|>final<|message|>" in said
+            assert set(json.loads(done.text)) == {"colour", "n"}

@@ -18,7 +18,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
     [
         ("temperature", -1), ("temperature", float("nan")), ("temperature", True), ("temperature", "hot"),
         ("top_p", 1.5), ("top_k", -1), ("top_k", 2.5), ("max_tokens", -1), ("seed", -1), ("stop", [1]),
-        ("logit_bias", {-1: 2}), ("logit_bias", {1: float("nan")}), ("mirostat", 1), ("samplers", "top_k"),
+        ("logit_bias", {-1: 2}), ("logit_bias", {1: float("nan")}), ("mirostat", 3), ("samplers", "top_k"),
         ("samplers", [1]), ("logprobs", 5000), ("timeout", -1), ("ignore_eos", 1),
     ],
 )  # fmt: skip

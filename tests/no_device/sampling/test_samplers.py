@@ -276,7 +276,8 @@ CHAINS: dict[str, tuple[list[str], dict[str, float]]] = {
     "many": (["top_k"], {"top_k": 5000}),
     "typical": (["typical_p"], {"typical_p": 0.5}),
     "sigma": (["top_n_sigma"], {"top_n_sigma": 1.0}),
-    "mirostat": ([*MIROSTAT], {}),
+    "mirostat": ([*MIROSTAT[2]], {}),
+    "mirostat 1": ([*MIROSTAT[1]], {}),
     "none": ([], {}),
 }
 
@@ -346,8 +347,47 @@ def test_a_use_takes_its_own_options_only() -> None:
         SamplerChain([Use("top_k", h=1)], {}, 1)
 
 
+@given(drawn=rows, tau=st.floats(0.5, 8), chosen=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_mirostat_1_equals_its_definition(drawn: tuple[int, int, float, bool], tau: float, chosen: list[int]) -> None:
+    """Basu et al. 2021, algorithm 1, written down plainly."""
+    row, step, mu = make_row(drawn), samplers.MirostatV1(tau, 0.3), 2 * tau
+    for draw in chosen:
+        p = sorted(softmax(row), reverse=True)
+        head, size = p[:100], len(p)
+        above = below = 0.0
+        for i in range(1, len(head)):
+            t = math.log((i + 1) / i)
+            above += t * math.log(head[i - 1] / head[i])
+            below += t * t
+        s = max(above / below, 1e-3) if below else 1.0
+        eps = s - 1
+        inner = 2**mu / math.log(size) if abs(eps) < 1e-6 and size > 1 else (eps * 2**mu) / (1 - size ** (-eps) or 1)
+        k = 1 if size < 2 else min(math.exp(min(math.log(inner) / s, 700)), size)
+        kept = step.apply(candidates.every(row, rng()))
+        assert abs(len(kept) - max(int(k), 1)) <= (abs(k - round(k)) < 1e-3), (k, s)
+        assert kept.ids.tolist() == sort(row)[: len(kept)]
+        place = draw % len(kept)
+        surprise = -math.log2(p[place] / sum(p[: len(kept)]))
+        mu -= 0.3 * (surprise - tau)
+        step.accept(int(kept.ids[place]))
+        assert step.mu == pytest.approx(mu, rel=1e-3, abs=1e-3)
+
+
+def test_mirostat_1_steers_the_surprise_to_its_target() -> None:
+    row = np.random.default_rng(2).normal(0, 2, 4000).astype(np.float32)
+    for tau in (2.0, 4.0):
+        chain = SamplerChain(MIROSTAT[1], {"mirostat_tau": tau, "temperature": 1.0}, 5)
+        seen = []
+        for _ in range(600):
+            token = chain.choose(row.copy())
+            assert chain.left is not None
+            seen.append(-math.log2(dict(zip(chain.left.ids.tolist(), chain.left.probabilities(), strict=True))[token]))
+            chain.accept(token)
+        assert np.mean(seen[200:]) == pytest.approx(tau, abs=0.4)
+
+
 def test_mirostat_replaces_the_chain() -> None:
-    chain = SamplerChain(MIROSTAT, {"mirostat_tau": 0.1}, 1)
+    chain = SamplerChain(MIROSTAT[2], {"mirostat_tau": 0.1}, 1)
     row = np.float32([5, 1, 0])
     chosen = []
     for _ in range(20):

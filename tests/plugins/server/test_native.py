@@ -122,3 +122,65 @@ def test_a_slot_is_saved_restored_and_erased(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/slots/99?action=erase", "/slots/0?action=eat"])
 def test_slots_that_are_not_there_are_refused(server: Running, path: str) -> None:
     assert server.post(path).status_code == 400
+
+
+def test_a_time_limit_ends_the_answer_and_is_no_failure(server: Running) -> None:
+    pytest.importorskip("llguidance")
+    body = {"prompt": "So:", "grammar": 'root ::= [a-z]{5} "\\n" [a-z]{300}', "temperature": 0, "n_predict": 300}
+    response = server.post("/completion", {**body, "t_max_predict_ms": 1})
+    reply = response.json()
+    assert (response.status_code, reply["stop_type"], reply["has_new_line"]) == (200, "limit", True)
+    assert 0 < reply["tokens_predicted"] < 300
+    events = server.events("/completion", {**body, "t_max_predict_ms": 1, "stream": True})
+    assert events[-1][1]["stop_type"] == "limit"
+    shallow = server.post("/completion", {**body, "n_indent": 2}).json()
+    assert (shallow["stop_type"], len(shallow["content"])) == ("limit", 6)
+
+
+def test_probabilities_after_the_samplers_sum_to_one(server: Running) -> None:
+    body = {"prompt": "The fox", "n_predict": 5, "n_probs": 4, "top_k": 3, "temperature": 0.5, "seed": 1}
+    after = server.post("/completion", {**body, "post_sampling_probs": True}).json()["completion_probabilities"]
+    before = server.post("/completion", body).json()["completion_probabilities"]
+    assert [one["id"] for one in after] == [one["id"] for one in before]
+    for one, raw in zip(after, before, strict=True):
+        assert sum(each["prob"] for each in one["top_probs"]) == pytest.approx(1)
+        assert len(one["top_probs"]) <= 3 < len(raw["top_logprobs"])
+        assert one["prob"] in [each["prob"] for each in one["top_probs"]]
+
+
+def test_a_text_that_is_biased_is_each_of_its_tokens(server: Running) -> None:
+    ids = server.post("/tokenize", {"content": " the river"}).json()["tokens"]
+    assert len(ids) > 1
+    body = {"prompt": "The fox", "return_tokens": True, **GREEDY}
+    by_text = server.post("/completion", {**body, "logit_bias": [[" the river", False]]}).json()
+    by_ids = server.post("/completion", {**body, "logit_bias": [[token, False] for token in ids]}).json()
+    by_key = server.post("/completion", {**body, "logit_bias": {" the river": -1e4, "7": 0}}).json()
+    assert by_text["content"] == by_ids["content"] == by_key["content"]
+    assert not set(by_text["tokens"]) & set(ids)
+    forced = server.post("/completion", {**body, "logit_bias": [["q", 1e4]], "max_tokens": 3}).json()
+    assert forced["content"] == "qqq"
+
+
+def test_replies_and_slots_name_the_slot_and_its_lines(server: Running) -> None:
+    pytest.importorskip("llguidance")
+    for text, lines in (('"ab"', False), ('"a\\nb"', True)):
+        for stream in (False, True):
+            body = {"prompt": "So:", "grammar": f"root ::= {text}", "id_slot": 2, "stream": stream, **GREEDY}
+            reply = server.events("/completion", body)[-1][1] if stream else server.post("/completion", body).json()
+            assert (reply["id_slot"], reply["has_new_line"]) == (2, lines)
+            assert server.get("/slots").json()[2]["next_token"]["has_new_line"] is lines
+
+
+def test_the_beginning_of_a_prompt_stays_when_the_context_is_full(server: Running) -> None:
+    body = {"prompt": "Once there was a fox. " * 20, "n_predict": 600, "temperature": 0, "ignore_eos": True,
+            "overflow": "drop_oldest"}  # fmt: skip
+    kept, dropped = (server.post("/completion", {**body, "n_keep": keep}).json() for keep in (-1, 0))
+    assert kept["truncated"] is dropped["truncated"] is True
+    assert kept["tokens_predicted"] == dropped["tokens_predicted"] == 600
+    assert kept["content"] != dropped["content"]
+
+
+def test_mirostat_has_two_versions(server: Running) -> None:
+    body = {"prompt": "The fox", "n_predict": 20, "seed": 3, "ignore_eos": True, "temperature": 2}
+    said = [server.post("/completion", {**body, "mirostat": version}).json()["content"] for version in (0, 1, 2)]
+    assert len(set(said)) == 3

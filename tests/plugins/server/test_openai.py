@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_a_schema_holds_the_answer(server: Running) -> None:
         "additionalProperties": False,
     }
     wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
-    body = {"messages": HELLO, "response_format": wanted, "max_tokens": 60, "seed": 1}
+    body = {"messages": HELLO, "response_format": wanted, "max_tokens": 200, "seed": 1}
     assert set(json.loads(server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"])) == {
         "n"
     }
@@ -165,3 +166,31 @@ def test_an_assistant_turn_is_continued(server: Running) -> None:
     said = server.post("/v1/chat/completions", {"messages": turns, **GREEDY}).json()["choices"][0]["message"]["content"]
     assert "21" in said
     assert "12" not in said
+
+
+def test_the_best_of_several_answers_are_the_likeliest_per_token(server: Running) -> None:
+    body = {"prompt": ["The fox", "A cat"], "seed": 5, "temperature": 1.5, "max_tokens": 8, "logprobs": 0}
+    every = server.post("/v1/completions", {**body, "n": 6}).json()
+    best = server.post("/v1/completions", {**body, "n": 2, "best_of": 6, "echo": True}).json()
+
+    def mean(choice: Any) -> float:
+        chances = choice["logprobs"]["token_logprobs"]
+        return sum(chances) / len(chances)
+
+    for prompt, said in ((0, "The fox"), (1, "A cat")):
+        ranked = sorted(every["choices"][6 * prompt : 6 * prompt + 6], key=mean, reverse=True)
+        told = best["choices"][2 * prompt : 2 * prompt + 2]
+        assert [choice["text"] for choice in told] == [said + choice["text"] for choice in ranked[:2]]
+    assert [choice["index"] for choice in best["choices"]] == [0, 1, 2, 3]
+    assert best["usage"]["completion_tokens"] == every["usage"]["completion_tokens"]
+    one = server.post("/v1/completions", {**body, "prompt": "The fox", "best_of": 6, "logprobs": None}).json()
+    assert [(choice["text"], choice["logprobs"]) for choice in one["choices"]] == [
+        (max(every["choices"][:6], key=mean)["text"], None)
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"n": 3, "best_of": 2}, {"best_of": 2, "stream": True}])
+def test_a_best_of_that_cannot_be_is_refused_by_name(server: Running, wrong: dict[str, Any]) -> None:
+    response = server.post("/v1/completions", {"prompt": "x", **wrong, **GREEDY})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "best_of")
+    assert server.events("/v1/completions", {"prompt": "x", "n": 2, "best_of": 2, "stream": True, **GREEDY})

@@ -9,6 +9,7 @@ from attrs import asdict, frozen
 
 from halflap.errors import InvalidRequestError
 from halflap.events import ChatEvent, Text
+from halflap.text.chat.notations import AS_JSON, Arguments
 
 if TYPE_CHECKING:  # the template engine is loaded with the first chat
     from halflap.text.chat.template import ChatTemplate, Piece
@@ -29,14 +30,35 @@ class CallText:
     """How one tool's call is written.
 
     Attributes:
-        before: between the trigger and the arguments.
+        before: between the trigger and the arguments; {index} stands for a number.
         schema: JSON schema of the arguments.
         after: behind them.
+        arguments: how they are written.
     """
 
     before: str
     schema: Mapping[str, Any] | bool
     after: str
+    arguments: Arguments = AS_JSON
+
+
+@frozen
+class Calling:
+    """One way in which calls are made.
+
+    Attributes:
+        open: text with which calls begin; "": an answer that calls is nothing but calls.
+        calls: those that may be made; none: none may.
+        between: what stands between the calls of one opening; None: each has its own.
+        end: what ends the calls of one opening.
+        trigger: the part of the opening that tells it from words, wherever it stands; "": all of it.
+    """
+
+    open: str
+    calls: tuple[CallText, ...]
+    between: str | None = None
+    end: str = ""
+    trigger: str = ""
 
 
 @frozen
@@ -44,27 +66,44 @@ class CallGrammar:
     """How a format writes calls, for answers whose calls must fit the tools.
 
     Attributes:
-        trigger: text with which calls begin; "": an answer that calls is nothing but calls.
-        calls: those that may be made; none: the trigger may not appear.
-        between: what stands between the calls of one trigger; None: each has its own.
-        end: what ends the calls of one trigger.
+        ways: each way in which the format's models begin calls; the first is the one for those who must call.
         required: there is at least one call, and nothing but calls, behind what is thought.
-        thinking: the prompt ends in an open thought.
-        think, think_end: what opens and closes one; "": nothing does.
     """
 
-    trigger: str
-    calls: tuple[CallText, ...]
-    between: str | None = None
-    end: str = ""
+    ways: tuple[Calling, ...]
     required: bool = False
-    thinking: bool = False
-    think: str = ""
-    think_end: str = ""
+
+
+@frozen
+class Thoughts:
+    """Where an answer thinks, for what bounds thoughts or holds what comes after them.
+
+    Attributes:
+        tags: pairs of texts that open and close a thought.
+        opened: what closes the one in which the prompt ends; "": it ends in none.
+        may_open: the answer may begin with one.
+        turn: what stands between a thought and whatever comes next.
+        words: what stands before words.
+        breaks: texts with which a call may begin inside a thought, and end it.
+    """
+
+    tags: tuple[tuple[str, str], ...] = ()
+    opened: str = ""
+    may_open: bool = False
+    turn: str = ""
+    words: str = ""
+    breaks: tuple[str, ...] = ()
+
+
+NO_THOUGHTS = Thoughts()
 
 
 class ChatFormat(Protocol):
-    """How one family of models writes chats."""
+    """How one family of models writes chats.
+
+    One whose models think has an attribute `thoughts`, the `tags` of `Thoughts`; and, where they are not empty, `turn`,
+    `words` and `breaks`.
+    """
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], **options: Any) -> list[Piece]: ...
 

@@ -7,6 +7,7 @@ from typing import Final
 from attrs import frozen
 
 from halflap.text.chat.calls import CallReader
+from halflap.text.chat.notations import AS_JSON, Arguments
 
 THINK: Final = ("<think>", "</think>")
 
@@ -35,11 +36,13 @@ class Written:
     Attributes:
         open: before the first call.
         before: a call up to its name.
-        between: from its name to the arguments, which are JSON.
+        between: from its name to the arguments; {index} stands for a number.
         after: behind them.
         join: between two calls; None: each has its own opening and closing.
         close: behind the last.
         bare: nothing marks a call but its place.
+        arguments: how they are written.
+        trigger: the part of the opening that tells it from words, wherever it stands; "": all of it.
     """
 
     open: str
@@ -49,6 +52,8 @@ class Written:
     join: str | None = None
     close: str = ""
     bare: bool = False
+    arguments: Arguments = AS_JSON
+    trigger: str = ""
 
 
 @frozen
@@ -63,7 +68,8 @@ class Dialect:
         layout: tags that say nothing about the words between them.
         prompted: the end of the prompt that is the answer's beginning.
         calls_end_thoughts: a call may begin inside a thought, and ends it.
-        written: how calls are written, if it is simple.
+        written: how calls are written, if they can be held.
+        also: other ways, which are held where a model takes them.
         tags: further texts that may be special tokens and must be seen.
     """
 
@@ -75,6 +81,7 @@ class Dialect:
     prompted: str = ""
     calls_end_thoughts: bool = False
     written: Written | None = None
+    also: tuple[Written, ...] = ()
     tags: tuple[str, ...] = ()
 
     @property

@@ -9,6 +9,7 @@ from attrs import evolve
 from halflap.text.chat.calls import NAME, EitherCalls, JsonCalls, NamedCalls, PythonCalls
 from halflap.text.chat.dialect import THINK, Dialect, Section, Written
 from halflap.text.chat.literals import GEMMA
+from halflap.text.chat.notations import AsGemma, AsKeywords, AsTags
 from halflap.text.chat.xml_calls import XmlCalls
 
 FUNCTION: Final = XmlCalls("<function=", ">", "<parameter=", ">", "</parameter>", "</function>")
@@ -21,6 +22,7 @@ ARGUMENTS: Final = XmlCalls(
 TOOL_CALL: Final = Section("<tool_call>", EitherCalls((("{[", JsonCalls()), ("<", FUNCTION))), "</tool_call>")
 """What a model writes in these tags is often not what its template shows, so either way is read."""
 
+LINES: Final = AsTags("<parameter=", ">\n", "\n</parameter>\n")
 HERMES: Final = Written("<tool_call>", '\n{"name": "', '", "arguments": ', "}\n</tool_call>")
 
 DEEPSEEK_SECTION: Final = Section(
@@ -34,6 +36,16 @@ DEEPSEEK_SECTION: Final = Section(
 DSML: Final = XmlCalls(
     '<｜DSML｜invoke name="', '">', '<｜DSML｜parameter name="', '">', "</｜DSML｜parameter>", "</｜DSML｜invoke>",
     tags=("｜DSML｜",),
+)  # fmt: skip
+DSML_SECTIONS: Final = (
+    Section("<｜DSML｜function_calls>", DSML, "</｜DSML｜function_calls>"),
+    Section("<｜DSML｜tool_calls>", DSML, "</｜DSML｜tool_calls>"),
+)
+DSML_CALLS: Final = Written(
+    "<｜DSML｜tool_calls>", '\n<｜DSML｜invoke name="', '">\n', "</｜DSML｜invoke>", "", "\n</｜DSML｜tool_calls>",
+    arguments=AsTags(
+        '<｜DSML｜parameter name="', '" string="true">', "</｜DSML｜parameter>\n", '" string="false">',
+    ),
 )  # fmt: skip
 MISTRAL_CALLS: Final = EitherCalls((
     ("[{", JsonCalls()),
@@ -58,17 +70,33 @@ DIALECTS: Final = {
         ("<function=", "</function>", "<parameter=", "</parameter>"),
         sections=(TOOL_CALL, Section("<function=", BARE_FUNCTION)),
         layout=("</tool_call>",),
+        written=Written("<tool_call>", "\n<function=", ">\n", "</function>\n</tool_call>", arguments=LINES),
+        also=(Written("<function=", "", ">\n", "</function>\n</tool_call>", arguments=LINES),),
     ),
     "seed_oss": Dialect(
         "Seed-OSS",
         ("<seed:tool_call>", "<seed:think>", "<function=", "</function>", "<parameter="),
         think=(("<seed:think>", "</seed:think>"),),
         sections=(Section("<seed:tool_call>", FUNCTION, "</seed:tool_call>"),),
+        written=Written(
+            "<seed:tool_call>",
+            "\n<function=",
+            ">\n",
+            "</function>\n</seed:tool_call>",
+            arguments=AsTags("<parameter=", ">", "</parameter>\n"),
+        ),
     ),
     "glm4": Dialect(
         "GLM 4.5, 4.6 and 4.7, Laguna",
         ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
         sections=(Section("<tool_call>", ARGUMENTS),),
+        written=Written(
+            "<tool_call>",
+            "",
+            "\n",
+            "</tool_call>",
+            arguments=AsTags("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
+        ),
     ),
     "minimax_m1": Dialect(
         "MiniMax M1",
@@ -80,6 +108,15 @@ DIALECTS: Final = {
         "MiniMax M2",
         ("<minimax:tool_call>", "<invoke name=", "<parameter name="),
         sections=(Section("<minimax:tool_call>", INVOKE, "</minimax:tool_call>"),),
+        written=Written(
+            "<minimax:tool_call>",
+            '\n<invoke name="',
+            '">\n',
+            "</invoke>",
+            "",
+            "\n</minimax:tool_call>",
+            arguments=AsTags('<parameter name="', '">', "</parameter>\n"),
+        ),
     ),
     "minimax_m3": Dialect(
         "MiniMax M3",
@@ -101,6 +138,15 @@ DIALECTS: Final = {
                 f"{MINIMAX}</tool_call>",
             ),
         ),
+        written=Written(
+            f"{MINIMAX}<tool_call>",
+            f'\n{MINIMAX}<invoke name="',
+            '">',
+            f"{MINIMAX}</invoke>",
+            "",
+            f"\n{MINIMAX}</tool_call>",
+            arguments=AsTags(f"{MINIMAX}<", ">", MINIMAX + "</{key}>"),
+        ),
     ),
     "minicpm5": Dialect(
         "MiniCPM 5",
@@ -109,6 +155,13 @@ DIALECTS: Final = {
             Section(
                 "<function ", XmlCalls('name="', '">', '<param name="', '">', "</param>", "</function>", cdata=True)
             ),
+        ),
+        written=Written(
+            "<function ",
+            'name="',
+            '">',
+            "</function>",
+            arguments=AsTags('<param name="', '">', "</param>", cdata=True),
         ),
     ),
     "deepseek": Dialect(
@@ -138,12 +191,18 @@ DIALECTS: Final = {
         ),
     ),
     "deepseek_v3_2": Dialect(
-        "DeepSeek V3.2 and V4",
-        ("｜DSML｜", "<｜Assistant｜>", "invoke name="),
-        sections=(
-            Section("<｜DSML｜function_calls>", DSML, "</｜DSML｜function_calls>"),
-            Section("<｜DSML｜tool_calls>", DSML, "</｜DSML｜tool_calls>"),
-        ),
+        "DeepSeek V3.2",
+        ("｜DSML｜", "<｜Assistant｜>", "invoke name=", "function_calls>"),
+        sections=DSML_SECTIONS,
+        written=evolve(DSML_CALLS, open="<｜DSML｜function_calls>", close="\n</｜DSML｜function_calls>"),
+        also=(DSML_CALLS,),
+    ),
+    "deepseek_v4": Dialect(
+        "DeepSeek V4",
+        ("｜DSML｜", "<｜Assistant｜>", "invoke name=", "tool_calls>"),
+        sections=DSML_SECTIONS,
+        written=DSML_CALLS,
+        also=(evolve(DSML_CALLS, open="<｜DSML｜function_calls>", close="\n</｜DSML｜function_calls>"),),
     ),
     "kimi_k2": Dialect(
         "Kimi K2",
@@ -161,6 +220,14 @@ DIALECTS: Final = {
             ),
         ),
         calls_end_thoughts=True,
+        written=Written(
+            "<|tool_calls_section_begin|>",
+            "<|tool_call_begin|>functions.",
+            ":{index}<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+            "",
+            "<|tool_calls_section_end|>",
+        ),
     ),
     "mistral": Dialect(
         "Mistral Small 3.2, Ministral 3, Magistral, Devstral",
@@ -174,7 +241,7 @@ DIALECTS: Final = {
         ("[TOOL_CALLS]", "[TOOL_CALLS][", "[INST]"),
         think=(),
         sections=(Section("[TOOL_CALLS]", MISTRAL_CALLS),),
-        written=Written("[TOOL_CALLS][", '{"name": "', '", "arguments": ', "}", ", ", "]"),
+        written=Written("[TOOL_CALLS][", '{"name": "', '", "arguments": ', "}", ", ", "]", trigger="[TOOL_CALLS]"),
     ),
     "llama3": Dialect(
         "Llama 3.1, 3.2, 3.3 and 4",
@@ -217,20 +284,24 @@ DIALECTS: Final = {
             Section("<|tool_call|>", JsonCalls(), "<|/tool_call|>"),
             Section("functools", JsonCalls()),
         ),
-        written=Written("<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]<|/tool_call|>"),
+        written=Written(
+            "<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]<|/tool_call|>", trigger="<|tool_call|>"
+        ),
     ),
     "nemotron_v2": Dialect(
         "Nemotron Nano 2",
         ("<TOOLCALL>", "</TOOLCALL>", "<SPECIAL_11>"),
         sections=(Section("<TOOLCALL>", JsonCalls(), "</TOOLCALL>"),),
-        written=Written("<TOOLCALL>[", '{"name": "', '", "arguments": ', "}", ", ", "]</TOOLCALL>"),
+        written=Written(
+            "<TOOLCALL>[", '{"name": "', '", "arguments": ', "}", ", ", "]</TOOLCALL>", trigger="<TOOLCALL>"
+        ),
     ),
     "granite3": Dialect(
         "Granite 3",
         ("<|start_of_role|>", "<|tool_call|>", "available_tools"),
         sections=(Section("<|tool_call|>", JsonCalls()), Section("<tool_call>", JsonCalls(), "</tool_call>")),
         layout=("<response>", "</response>"),
-        written=Written("<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]"),
+        written=Written("<|tool_call|>[", '{"name": "', '", "arguments": ', "}", ", ", "]", trigger="<|tool_call|>"),
     ),
     "granite4": Dialect(
         "Granite 4",
@@ -251,6 +322,7 @@ DIALECTS: Final = {
             "}",
             ",",
             "\n]<|END_ACTION|>",
+            trigger="<|START_ACTION|>",
         ),
     ),
     "command_r": Dialect(
@@ -278,6 +350,16 @@ DIALECTS: Final = {
                 "<|tool_call_start|>", EitherCalls((("{", JsonCalls()), ("[", PythonCalls()))), "<|tool_call_end|>"
             ),
         ),
+        written=Written(
+            "<|tool_call_start|>[",
+            "",
+            "(",
+            ")",
+            ", ",
+            "]<|tool_call_end|>",
+            arguments=AsKeywords(),
+            trigger="<|tool_call_start|>",
+        ),
     ),
     "gemma": Dialect("Gemma 2 and 3", ("<start_of_turn>", "<end_of_turn>"), think=()),
     "gemma4": Dialect(
@@ -290,6 +372,7 @@ DIALECTS: Final = {
             ),
         ),
         tags=("<|channel>",),
+        written=Written("<|tool_call>", "call:", "", "<tool_call|>", arguments=AsGemma()),
     ),
     "hunyuan": Dialect(
         "Hunyuan",

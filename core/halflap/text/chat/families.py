@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from halflap.errors import InvalidRequestError
-from halflap.text.chat.contract import CallGrammar, CallText, Parser, Plain, signature
-from halflap.text.chat.dialect import Dialect
+from halflap.text.chat.calls import NAME
+from halflap.text.chat.contract import CallGrammar, Calling, CallText, Parser, Plain, signature
+from halflap.text.chat.dialect import Dialect, Written
 from halflap.text.chat.dialects import DIALECTS
 from halflap.text.chat.harmony import TAGS as HARMONY
 from halflap.text.chat.harmony import HarmonyParser
+from halflap.text.chat.notations import AS_JSON
 from halflap.text.chat.parser import DialectParser
 
 if TYPE_CHECKING:
@@ -28,12 +31,18 @@ class Family(Plain):
     def __init__(self, dialect: Dialect, template: ChatTemplate) -> None:
         super().__init__(template)
         self.dialect = dialect
-        template.written = dialect.written
+        template.written = dialect.written if dialect.written and dialect.written.arguments is AS_JSON else None
 
     @property
     def thoughts(self) -> tuple[tuple[str, str], ...]:
         """Texts that open and close a thought."""
         return self.dialect.think
+
+    @property
+    def breaks(self) -> tuple[str, ...]:
+        """Texts with which a call may begin inside a thought."""
+        sections = self.dialect.sections if self.dialect.calls_end_thoughts else ()
+        return tuple(section.open for section in sections if section.open)
 
     def parser(
         self, tools: Sequence[Any], prompt: str, *, given: str = "", reasoning: bool = True, calls: bool = True
@@ -47,22 +56,7 @@ class Family(Plain):
         return parser
 
     def call_grammar(self, tools: Sequence[Any], choice: str, prompt: str) -> CallGrammar | None:
-        known = [signature(tool, place) for place, tool in enumerate(tools)]
-        if choice not in ("auto", "none", "required", *(name for name, _ in known)):
-            want = "'auto', 'none', 'required' or the name of a tool"
-            raise InvalidRequestError("option 'tool_choice'", got=repr(choice), want=want, field="tool_choice")
-        written, required = self.dialect.written, choice not in ("auto", "none")
-        if written is None or (written.bare and not required):
-            return None
-        calls = tuple(
-            CallText(written.before + json.dumps(name)[1:-1] + written.between, schema, written.after)
-            for name, schema in known
-            if choice in ("auto", "required", name)
-        )
-        think, think_end = next(iter(self.dialect.think), ("", ""))
-        return CallGrammar(
-            written.open, calls, written.join, written.close, required, self._opened(prompt), think, think_end
-        )
+        return call_grammar((self.dialect.written, *self.dialect.also), tools, choice)
 
     def _opened(self, prompt: str) -> bool:
         """Whether the prompt ends in an open thought."""
@@ -77,7 +71,11 @@ class Harmony(Plain):
     """gpt-oss: see `HarmonyParser`."""
 
     thoughts = (("<|channel|>analysis<|message|>", "<|end|>"),)
-    thought_ending = "<|end|><|start|>assistant<|channel|>final<|message|>"
+    turn = "<|start|>assistant"
+    words = "<|channel|>final<|message|>"
+    written = Written(
+        "<|channel|>commentary to=functions.", "", " <|constrain|>json<|message|>", "", trigger=" to=functions."
+    )
 
     def parser(
         self, tools: Sequence[Any], prompt: str, *, given: str = "", reasoning: bool = True, calls: bool = True
@@ -87,6 +85,56 @@ class Harmony(Plain):
         if start >= 0:
             parser.pass_over(given[start:])
         return parser
+
+    def call_grammar(self, tools: Sequence[Any], choice: str, prompt: str) -> CallGrammar | None:
+        return call_grammar((self.written,), tools, choice)
+
+
+def call_grammar(ways: Sequence[Written | None], tools: Sequence[Any], choice: str) -> CallGrammar | None:
+    """The grammar of answers for a `tool_choice`; None: calls written so cannot be held.
+
+    Raises:
+        InvalidRequestError: a choice that is none, or a tool that cannot be called.
+    """
+    known = [signature(tool, place) for place, tool in enumerate(tools)]
+    if choice not in ("auto", "none", "required", *(name for name, _ in known)):
+        want = "'auto', 'none', 'required' or the name of a tool"
+        raise InvalidRequestError("option 'tool_choice'", got=repr(choice), want=want, field="tool_choice")
+    required = choice not in ("auto", "none")
+    if any(written is None or (written.bare and not required) for written in ways):
+        return None
+    return CallGrammar(
+        tuple(
+            Calling(
+                written.open,
+                tuple(
+                    CallText(_head(written, name), schema, written.after, written.arguments)
+                    for name, schema in known
+                    if choice in ("auto", "required", name)
+                ),
+                written.join,
+                written.close,
+                written.trigger,
+            )
+            for written in ways
+            if written is not None
+        ),
+        required,
+    )
+
+
+def _head(written: Written, name: str) -> str:
+    """A call up to its arguments.
+
+    Raises:
+        InvalidRequestError: a name that could not be read.
+    """
+    if '"' in written.before and written.arguments is AS_JSON:
+        name = json.dumps(name)[1:-1]
+    elif not re.fullmatch(NAME, name):
+        want = "letters, digits and . _ - : / only, for the model's chat format marks no name's end"
+        raise InvalidRequestError("tools", got=f"the name {name!r:.80}", want=want, field="tools")
+    return written.before + name + written.between
 
 
 def parameters(tools: Sequence[Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -87,6 +87,16 @@ def opened(form: ChatFormat, pieces: Sequence[Piece]) -> str:
     return next((closes for opens, closes in thoughts if text.endswith(opens.rstrip())), "")
 
 
+def may_open(form: ChatFormat, prompt: Prompt, options: Mapping[str, Any]) -> bool:
+    """Whether an answer may begin with a thought: its model thinks, and nobody turned that off or was done with it."""
+    tags: Sequence[tuple[str, str]] = getattr(form, "thoughts", ())
+    wish, text = thinks(options), prompt.text.rstrip()
+    if wish is False or prompt.given or any(text.endswith((opens.rstrip(), closes)) for opens, closes in tags):
+        return False
+    source = getattr(getattr(form, "template", None), "source", "")  # models of one family may think or not
+    return any(wish or opens.rstrip() in source or closes in source for opens, closes in tags)
+
+
 def inside(form: ChatFormat, prompt: Prompt) -> str:
     """What closes the thought in which an answer goes on; "" if it goes on in none."""
     if not prompt.given:

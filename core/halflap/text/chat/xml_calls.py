@@ -9,14 +9,18 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from halflap.text.chat.argument_schemas import type_of, types
 from halflap.text.chat.calls import HEAD, NAME, Calls
 from halflap.text.chat.feed import Feed, Reading, Tags
 from halflap.text.chat.literals import JSON, as_json, escaped
 
 _NAME: Final = re.compile(NAME)
 _CDATA: Final = ("<![CDATA[", "]]>")
+_QUOTE: Final = re.compile(r'"|\\.?', re.S)
 LEVELS: Final = 50
 """Of values made of tags."""
+FURTHER: Final = 4000
+"""Characters in which a string that holds what looks like its value's end must end itself."""
 
 
 @frozen
@@ -56,7 +60,8 @@ class XmlCalls:
             feed.give_back(begun[1])
         calls.begin(name)
         calls.piece("{")
-        schemas, first = _properties(calls.tools.get(name)), True
+        tool, first = calls.tools.get(name), True
+        schemas = _properties(tool)
         while True:
             gap = yield from feed.space()
             if (yield from feed.accept(self.call_end)):
@@ -76,7 +81,7 @@ class XmlCalls:
                     return False
             calls.piece(f"{'' if first else ', '}{json.dumps(key_name, ensure_ascii=False)}: ")
             kinds = {'string="true"': {"string"}, 'string="false"': set[str]()}.get(
-                attributes.strip(), types(schemas.get(key_name))
+                attributes.strip(), types(schemas.get(key_name), tool)
             )
             if not (yield from self._value(feed, calls, kinds, Tags([self.value_end.format(key=key_name)]))):
                 return False
@@ -91,21 +96,60 @@ class XmlCalls:
             ) is not None
         if kinds == {"string"}:
             return (yield from _string(feed, calls, ends, (yield from feed.accept("\n"))))
-        parts: list[str] = []
-        while True:
-            text, tag = yield from feed.chunk(ends)
-            parts.append(text)
-            if tag:
-                break
-            if not text:
-                return False
-        calls.piece(self._typed("".join(parts), kinds))
+        text = yield from _text(feed, ends)
+        if text is None:
+            return False
+        calls.piece(self._typed(text, kinds))
         return True
 
     def _typed(self, text: str, kinds: set[str]) -> str:
-        if self.nested and self.nested in text:
+        if self.nested and self.nested in text and as_json(text, JSON) is None:
             return json.dumps(_tree(text, self.nested), ensure_ascii=False)
         return typed(text, kinds)
+
+
+def _text(feed: Feed, ends: Tags) -> Reading[str | None]:
+    """A value's text up to its end; what looks like the end inside a string of a JSON object or list is none."""
+    parts: list[str] = []
+    size, quotes = 0, _Quotes()
+    first: tuple[int, str] | None = None
+    while True:
+        text, tag = yield from feed.chunk(ends)
+        parts.append(text)
+        quotes.read(text)
+        size += len(text)
+        if tag and not quotes.open and (first is None or as_json("".join(parts), JSON) is not None):
+            return "".join(parts)
+        if first is not None and (not (text or tag) or size - first[0] > FURTHER):
+            whole, (place, found) = "".join(parts) + tag, first
+            feed.give_back(whole[place + len(found) :])
+            return whole[:place]
+        if not (text or tag):
+            return None
+        if tag:
+            first = first or (size, tag)
+            parts.append(tag)
+            quotes.read(tag)
+            size += len(tag)
+
+
+class _Quotes:
+    """Reads an object or a list in JSON.
+
+    Attributes:
+        open: what was read ends inside a string.
+    """
+
+    def __init__(self) -> None:
+        self.open, self._compound, self._held = False, "", ""
+
+    def read(self, text: str) -> None:
+        self._compound = self._compound or text.lstrip()[:1]
+        if self._compound in ("{", "["):
+            text, self._held = self._held + text, ""
+            for match in _QUOTE.finditer(text):
+                self.open ^= match[0] == '"'
+                self._held = "\\" if match[0] == "\\" else ""
 
 
 def _string(feed: Feed, calls: Calls, ends: Tags, line: bool) -> Reading[bool]:
@@ -128,36 +172,21 @@ def _string(feed: Feed, calls: Calls, ends: Tags, line: bool) -> Reading[bool]:
 
 
 def typed(text: str, kinds: set[str]) -> str:
-    """A value's text as JSON: what it reads as, unless a string is allowed and no such type is; else as a string."""
+    """A value's text as JSON: what it reads as, unless a string is allowed and no such type is; else as a string.
+
+    Args:
+        kinds: types that the schema allows; none: any.
+    """
     found = as_json(text, JSON) or as_json(text)
-    if found is not None and found[0] != '"' and ("string" not in kinds or _type(found) & kinds):
+    if found is not None and found[0] != '"' and ("string" not in kinds or _types(found) & kinds):
         return found
     return json.dumps(text.removeprefix("\n").removesuffix("\n") if text.startswith("\n") else text, ensure_ascii=False)
 
 
-def _type(value: str) -> set[str]:
-    """Types of a JSON value, by its first character."""
-    named = {"{": {"object"}, "[": {"array"}, "t": {"boolean"}, "f": {"boolean"}, "n": {"null"}}
-    return named.get(value[0], {"number", "integer"})
-
-
-def types(schema: Any) -> set[str]:
-    """Types that a schema allows; none: any."""
-    if not isinstance(schema, Mapping):
-        return set()
-    given = schema.get("type")
-    if isinstance(given, str):
-        return {given}
-    if isinstance(given, Sequence):
-        return {kind for kind in given if isinstance(kind, str)}
-    for name in ("anyOf", "oneOf"):
-        if isinstance(schema.get(name), Sequence):
-            branches = [types(branch) for branch in schema[name]]
-            return set().union(*branches) if all(branches) else set()
-    options = schema.get("enum")
-    if isinstance(options, Sequence) and options and all(isinstance(option, str) for option in options):
-        return {"string"}
-    return set()
+def _types(value: str) -> set[str]:
+    """Types of a JSON value that is no string."""
+    kind = {"{": "object", "[": "array"}.get(value[0]) or type_of(json.loads(value))
+    return {kind, "number"} if kind == "integer" else {kind}
 
 
 def _properties(schema: Any) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -34,14 +35,10 @@ async def completions(request: Request) -> Response:
         given = prompts(body.prompt, lease.model.tokenizer)
         if body.suffix is not None:
             given = [infill_ids(lease, each, body.suffix) for each in given]
-        asked = chosen(body, lease)
-        if body.logprobs is not None:
-            asked["logprobs"] = body.logprobs
-        requests = [
-            halflap.Request(prompt=prompt, options=each)
-            for prompt in given
-            for each in seeded(asked, body.n or body.best_of or 1)
-        ]
+        asked, count = chosen(body, lease), _count(body)
+        if body.logprobs is not None or count > (body.n or 1):
+            asked["logprobs"] = body.logprobs or 0
+        requests = [halflap.Request(prompt=prompt, options=each) for prompt in given for each in seeded(asked, count)]
         if len(requests) > MOST_PROMPTS:
             raise invalid("prompt", f"prompt: got {len(requests)} answers to give, want at most {MOST_PROMPTS}")
         echoed = [request.prompt for request in requests] if body.echo else []
@@ -49,6 +46,17 @@ async def completions(request: Request) -> Response:
     return await answer(
         request, lease, requests, writer, streaming=bool(body.stream), slot=body.id_slot, number=writer.id
     )
+
+
+def _count(body: Completions) -> int:
+    """Answers to generate for each prompt, of which `n` are told."""
+    told = body.n or 1
+    count = told if body.best_of is None else body.best_of
+    if count < told:
+        raise invalid("best_of", f"best_of: got {count}, want at least n, {told}")
+    if count > told and body.stream:
+        raise invalid("best_of", f"best_of: got {count} with stream, want n, {told}: the best are known at the end")
+    return count
 
 
 def prompts(given: Prompt, tokenizer: Tokenizer) -> list[str | list[int]]:
@@ -89,6 +97,7 @@ class TextWriter:
         self._logprobs = body.logprobs is not None
         self._usage = bool(body.stream_options and body.stream_options.include_usage)
         self._finished: list[Finish] = []
+        self._count, self._best = body.n or 1, _count(body)
         self._offsets = [len(text) for text in self._echoed]
 
     def _text(self, prompt: str | Sequence[int] | None) -> str:
@@ -127,14 +136,25 @@ class TextWriter:
 
     def whole(self, answers: Sequence[Completion]) -> TextReply:
         choices = []
-        for place, done in enumerate(answers):
+        for index, place in enumerate(self._told_places(answers)):
+            done = answers[place]
             before = self._echoed[place] if self._echoed else ""
             told = self._told(done.tokens, len(before)) if self._logprobs else None
             reason = finish_reason(done.finish_reason)
-            choices.append(TextChoice(index=place, text=before + done.text, logprobs=told, finish_reason=reason))
+            choices.append(TextChoice(index=index, text=before + done.text, logprobs=told, finish_reason=reason))
         return self._reply(
             choices, usage=usage(*(done.usage for done in answers)), timings=answers[0].timings.to_dict()
         )
+
+    def _told_places(self, answers: Sequence[Completion]) -> list[int]:
+        """Places of the answers that are told: of each prompt's `best_of` the `n` likeliest per token, best first."""
+        if self._best == self._count:
+            return list(range(len(answers)))
+        likeliest = [
+            sorted(range(first, first + self._best), key=lambda place: -_mean(answers[place]))[: self._count]
+            for first in range(0, len(answers), self._best)
+        ]
+        return [place for places in likeliest for place in places]
 
     def _told(self, tokens: Sequence[Token], offset: int) -> TextLogprobs:
         texts = [text_of(token.bytes) for token in tokens]
@@ -157,6 +177,12 @@ class TextWriter:
             choices=choices,
             **facts,
         )
+
+
+def _mean(done: Completion) -> float:
+    """Mean log probability of an answer's tokens; one without tokens is the last to be told."""
+    chances = [_finite(token.logprob) or 0.0 for token in done.tokens]
+    return sum(chances) / len(chances) if chances else -math.inf
 
 
 def _finite(logprob: float | None) -> float | None:

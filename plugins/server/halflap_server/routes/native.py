@@ -23,17 +23,16 @@ from halflap_server.routes.completions import NEVER, asked_for, prompts
 from halflap_server.routes.infill import infill_ids
 from halflap_server.slots import plain
 
+OWN = ("t_max_predict_ms", "n_indent", "post_sampling_probs")
+"""Options that are fields of these routes alone."""
+
 
 async def completion(request: Request) -> Response:
     """Continue a text (llama-server)."""
     body, _ = await read(request, CompletionBody)
     lease = await request.app.state.pool.acquire(body.model)
     with lease.unless_failed():
-        asked = chosen(body, lease)
-        if body.n_probs:
-            asked["logprobs"] = body.n_probs
-        if body.t_max_predict_ms:
-            asked["timeout"] = body.t_max_predict_ms / 1e3
+        asked = _asked(body, lease)
         given = prompts(body.prompt, lease.model.tokenizer)
         requests = [
             halflap.Request(prompt=prompt, options=each) for prompt in given for each in seeded(asked, body.n_cmpl or 1)
@@ -47,13 +46,17 @@ async def infill(request: Request) -> Response:
     body, _ = await read(request, Infill)
     lease = await request.app.state.pool.acquire(body.model)
     with lease.unless_failed():
-        asked = chosen(body, lease)
-        if body.n_probs:
-            asked["logprobs"] = body.n_probs
+        asked = _asked(body, lease)
         ids = infill_ids(lease, body.input_prefix, body.input_suffix, body.input_extra or (), body.prompt or "")
         requests = [halflap.Request(prompt=ids, options=asked)]
         writer = NativeWriter(body, lease, requests)
     return await answer(request, lease, requests, writer, streaming=bool(body.stream), slot=body.id_slot)
+
+
+def _asked(body: CompletionBody | Infill, lease: Lease) -> dict[str, Any]:
+    """A body's options."""
+    own = {name: value for name in OWN if (value := getattr(body, name)) is not None}
+    return {**chosen(body, lease), **own, **({"logprobs": body.n_probs} if body.n_probs else {})}
 
 
 class NativeWriter:
@@ -69,7 +72,8 @@ class NativeWriter:
         self.model, self._tokenizer = lease.served.name, lease.model.tokenizer
         self._ctx, self._many, self._asked = lease.model.plan.ctx, many, asked
         self._fields, self._tokens = body.response_fields, bool(body.return_tokens)
-        self._probabilities = bool(getattr(body, "post_sampling_probs", False))
+        self._probabilities = bool(body.post_sampling_probs)
+        self._slots = lease.served.slots
         self._logprobs, self._progress = bool(body.n_probs), bool(body.return_progress)
         self._timings = bool(body.timings_per_token)
         self._texts = [""] * len(asked)
@@ -122,7 +126,7 @@ class NativeWriter:
             "index": place,
             "content": content,
             "tokens": list(tokens),
-            "id_slot": -1,
+            "id_slot": self._slots.of(request),
             "stop": True,
             "model": self.model,
             "tokens_predicted": finish.usage.completion_tokens,
@@ -131,7 +135,7 @@ class NativeWriter:
             "generation_settings": {**plain(request.options), "n_ctx": self._ctx},
             "prompt": prompt if isinstance(prompt, str) else self._tokenizer.decode(list(prompt or ())),
             "has_new_line": "\n" in self._texts[place],
-            "truncated": False,
+            "truncated": finish.usage.prompt_tokens + finish.usage.completion_tokens > self._ctx,
             "stop_type": kind,
             "stopping_word": finish.stop if word else "",
             "timings": finish.timings.to_dict(),
