@@ -226,6 +226,9 @@ def test_capabilities_are_what_the_templates_show(shared: Path) -> None:
     assert can("Mistral-Small-3.2-24B-Instruct-2506").short_ids
     assert not can("meetkai-functionary-medium-v3.2").object_arguments
     assert can("Qwen-Qwen3-0.6B").thinking_switch
+    assert can("Qwen-Qwen3-0.6B").thinks_unasked
+    assert not can("ibm-granite-granite-3.3-2B-Instruct").thinks_unasked
+    assert can("google-gemma-2-2b-it").thinks_unasked  # it has no switch
     assert can("Qwen-Qwen3-0.6B").to_dict()["parallel_calls"] is True
 
 

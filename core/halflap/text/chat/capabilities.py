@@ -10,7 +10,7 @@ from attrs import evolve
 from halflap.text.chat.contract import Capabilities
 
 Try = Callable[..., str | None]
-"""Renders (messages, tools) as they are; None: the template refused them."""
+"""Renders (messages, tools, variable=value …) as they are; None: the template refused them."""
 
 USER, SYSTEM, TOOL, KEY, VALUE, RESULT, WORDS, THOUGHT = (
     f"needle{name}" for name in ("user", "system", "tool", "key", "value", "result", "words", "thought")
@@ -33,18 +33,26 @@ TOOLS: Final = [
 LONG_ID: Final = "call_0123456789abcdef"
 
 
-def probe(render: Try) -> Capabilities:
-    """Capabilities of a template."""
-    found = Capabilities()
+def probe(render: Try, switches: Mapping[str, tuple[Any, Any]]) -> Capabilities:
+    """Capabilities of a template.
+
+    Args:
+        switches: its variables that turn thinking on and off, and what they are then.
+    """
+    found = Capabilities(thinking_switch=bool(switches))
     for parts, empty in ((False, False), (True, False), (False, True), (True, True)):
         tried = evolve(found, parts=parts, empty_tools=empty)
         if USER in (render([{"role": "user", "content": _content(tried, USER)}], [] if empty else None) or ""):
             found = tried
             break
     question = {"role": "user", "content": _content(found, USER)}
+    none = [] if found.empty_tools else None
+    unasked = render([question], none)
+    on, off = (render([question], none, **{name: values[i] for name, values in switches.items()}) for i in (0, 1))
+    found = evolve(found, thinks_unasked=unasked != off or on == off)
 
     def shows(needle: str, *messages: Mapping[str, Any], tools: Sequence[Any] | None = None) -> bool:
-        return needle in (render([*messages], tools or ([] if found.empty_tools else None)) or "")
+        return needle in (render([*messages], tools or none) or "")
 
     answer = {"role": "assistant", "content": _content(found, WORDS)}
     found = evolve(

@@ -139,6 +139,7 @@ class Capabilities:
         reasoning_field: where it looks for the thoughts of earlier turns; "": nowhere.
         thought_and_words: it writes thoughts beside words and calls; else the words are left out.
         thinking_switch: it has a variable that turns thinking on and off.
+        thinks_unasked: nobody having turned it, that variable is on; or there is none.
         empty_tools: no tools are an empty list, else None.
     """
 
@@ -157,6 +158,7 @@ class Capabilities:
     reasoning_field: str = ""
     thought_and_words: bool = False
     thinking_switch: bool = False
+    thinks_unasked: bool = True
     empty_tools: bool = False
 
     def to_dict(self) -> dict[str, Any]:

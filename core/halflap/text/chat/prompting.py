@@ -93,7 +93,11 @@ def may_open(form: ChatFormat, prompt: Prompt, options: Mapping[str, Any]) -> bo
     wish, text = thinks(options), prompt.text.rstrip()
     if wish is False or prompt.given or any(text.endswith((opens.rstrip(), closes)) for opens, closes in tags):
         return False
-    source = getattr(getattr(form, "template", None), "source", "")  # models of one family may think or not
+    template = getattr(form, "template", None)
+    turned = wish is not None or SWITCHES.keys() & options.get("chat_template_kwargs", {}).keys()
+    if template is not None and not turned and not template.capabilities.thinks_unasked:
+        return False
+    source = getattr(template, "source", "")  # models of one family may think or not
     return any(wish or opens.rstrip() in source or closes in source for opens, closes in tags)
 
 

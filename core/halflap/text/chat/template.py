@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 import jinja2.meta
-from attrs import evolve, frozen
+from attrs import frozen
 
 from halflap.errors import TemplateError
 from halflap.text.chat.capabilities import probe
@@ -104,21 +104,22 @@ class ChatTemplate:
         """What the template does with messages."""
         spent = False
 
-        def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> str | None:
+        def attempt(
+            messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, **options: Any
+        ) -> str | None:
             nonlocal spent
             if spent:  # or a dozen trials would each take what a rendering may
                 return None
             with budget() as used:
                 try:
-                    return self._run(self._known(messages, tools, {}), used)
+                    return self._run(self._known(messages, tools, options), used)
                 except TemplateError:
                     spent = used.spent
             if spent:
                 gc.collect()  # jinja2's tracebacks hold in a circle what was made
             return None
 
-        found = probe(attempt)
-        return evolve(found, thinking_switch=bool(self.declared & SWITCHES.keys()))
+        return probe(attempt, {name: values for name, values in SWITCHES.items() if name in self.declared})
 
     def _known(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, options: Mapping[str, Any]
