@@ -104,9 +104,7 @@ class ChatTemplate:
         """What the template does with messages."""
         spent = False
 
-        def attempt(
-            messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, **options: Any
-        ) -> str | None:
+        def attempt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, **options: Any) -> str | None:
             nonlocal spent
             if spent:  # or a dozen trials would each take what a rendering may
                 return None
