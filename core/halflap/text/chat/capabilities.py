@@ -46,7 +46,7 @@ def probe(render: Try, switches: Mapping[str, tuple[Any, Any]]) -> Capabilities:
             found = tried
             break
     question = {"role": "user", "content": _content(found, USER)}
-    none = [] if found.empty_tools else None
+    none: list[Any] | None = [] if found.empty_tools else None
     unasked = render([question], none)
     on, off = (render([question], none, **{name: values[i] for name, values in switches.items()}) for i in (0, 1))
     found = evolve(found, thinks_unasked=unasked != off or on == off)
