@@ -76,7 +76,9 @@ class Pattern:
     answer: str  # may hold {r}, the result's value, {k}, its key, and the slots of every question
 
 
-def pattern(names: str, abouts: str, slots: dict[str, Slot], asked: str, result: Maker, keys: str, answer: str) -> Pattern:
+def pattern(
+    names: str, abouts: str, slots: dict[str, Slot], asked: str, result: Maker, keys: str, answer: str
+) -> Pattern:
     """A pattern with its lists written as lines: words, or parts between bars."""
     return Pattern(names.split(), abouts.split("|"), slots, asked.split("|"), result, keys.split(), answer)
 

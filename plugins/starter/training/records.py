@@ -97,8 +97,7 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
         order = r.sample(keys, len(keys)) if "{k}" in wording else keys
         form = r.choice(["{k} {v}", "{k} '{v}'", "{k} = {v}"]) if inline else None
         parts = [
-            form.format(k=key, v=dumps(record[key]).strip('"')) if form else _said(r, key, record[key])
-            for key in order
+            form.format(k=key, v=dumps(record[key]).strip('"')) if form else _said(r, key, record[key]) for key in order
         ]
         said = (
             r.choice([", ", ", ", "; "]).join(parts)

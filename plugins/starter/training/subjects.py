@@ -7,7 +7,23 @@ from dataclasses import dataclass
 from random import Random
 
 from documents import Message, ask
-from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, PLACES, THINGS, TOWNS, a, loosely, made_up, phrase, pick, words
+from words import (
+    ANIMALS,
+    COLOURS,
+    DAYS,
+    FOODS,
+    JOBS,
+    NAMES,
+    PLACES,
+    THINGS,
+    TOWNS,
+    a,
+    loosely,
+    made_up,
+    phrase,
+    pick,
+    words,
+)
 
 _RELATIVES = words("brother sister mother father friend teacher son daughter uncle aunt")
 _FAVOURITES = words("film book song animal game sport drink day month city season")

@@ -71,15 +71,13 @@ def long_word(r: Random) -> str:
 
 def odd_name(r: Random) -> str:
     """A name that is long, of several words, or written in no usual way."""
-    one, two = made_up(r), made_up(r)
+    one, two = made_up(r).capitalize(), made_up(r).capitalize()
     return r.choice([
-        long_word(r).capitalize(), long_word(r).capitalize(),
-        f"{one.capitalize()} {two.capitalize()}", f"{r.choice(NAMES)} {long_word(r).capitalize()}",
-        f"{r.choice(NAMES)} {one.capitalize()} {two.capitalize()}", f"{one.capitalize()} {r.choice(_BETWEEN)} {two.capitalize()}",
-        f"{one.capitalize()}-{two.capitalize()}", f"{one.capitalize()}-{two}",
-        f"{r.choice(['O', 'D', 'L'])}'{one.capitalize()}", f"{r.choice(['Mc', 'Mac', 'De', 'Van'])}{one.capitalize()}",
-        f"{one.capitalize()}{two.capitalize()}", f"{one.capitalize()} {r.choice(_MARKS)}", f"{one.capitalize()}{r.randint(1, 999)}",
-        one.upper(), f"{r.choice(_TITLES)} {one.capitalize()}",
+        long_word(r).capitalize(), long_word(r).capitalize(), f"{one} {two}",
+        f"{r.choice(NAMES)} {long_word(r).capitalize()}",
+        f"{r.choice(NAMES)} {one} {two}", f"{one} {r.choice(_BETWEEN)} {two}", f"{one}-{two}", f"{one}-{two.lower()}",
+        f"{r.choice('ODL')}'{one}", f"{r.choice(['Mc', 'Mac', 'De', 'Van'])}{one}", f"{one}{two}",
+        f"{one} {r.choice(_MARKS)}", f"{one}{r.randint(1, 999)}", one.upper(), f"{r.choice(_TITLES)} {one}",
         "".join(r.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(r.randint(4, 9))).capitalize(),
     ])  # fmt: skip
 

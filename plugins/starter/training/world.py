@@ -131,7 +131,9 @@ def _plain(r: Random) -> list[Message]:
 
 def _invented(r: Random, held: bool) -> Document:
     think = r.random() < 0.25
-    messages, tools = calling.strange(r, lambda: _plain(r), EVERYDAY, 0.0 if held else 0.3, think, held, 0.0 if held else 0.1)
+    messages, tools = calling.strange(
+        r, lambda: _plain(r), EVERYDAY, 0.0 if held else 0.3, think, held, 0.0 if held else 0.1
+    )
     return Document("invented tools", system(_system(r)) + messages, tools, think)
 
 
@@ -196,14 +198,22 @@ def _echo(r: Random, held: bool) -> Document:
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
     # kind: (maker, how often); what that makes in tokens stands in README.md
-    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 21),
+    "stories": (_story, 13),
+    "arithmetic": (_arithmetic, 19),
+    "memory": (_memory, 18),
+    "long memory": (_long, 7),
+    "odd names": (_odd, 6),
+    "json": (_json, 21),
     "tools": (_tools, 11),
-    "long memory": (_long, 7), "odd names": (_odd, 6), "invented tools": (_invented, 10), "tools of strangers": (_strangers, 5),
-    "several calls": (_several, 5), "small talk": (_small_talk, 5),
-    "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
+    "invented tools": (_invented, 10),
+    "tools of strangers": (_strangers, 5),
+    "several calls": (_several, 5),
+    "facts": (_turns("facts", talk.fact), 6),
+    "greetings": (_greeting, 5),
+    "small talk": (_small_talk, 5),
     "outside": (_turns("outside", talk.outside), 6),
     "echo": (_echo, 4),
-}  # fmt: skip
+}
 CHECKED = [kind for kind in KINDS if kind != "echo"]
 
 
