@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from fitting import arguments, device, fit, mask_of
+from fitting import arguments, autocast, device, fit, mask_of
 from model import Config, Starter
 from torch import Tensor
 from torch.nn import functional
@@ -31,8 +31,8 @@ def main() -> None:
 
     def loss_of(ids: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor) -> Tensor:
         """Kullback-Leibler divergence of the student from the teacher, weighted by token."""
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
-            mask = mask_of(numbers)
+        with autocast(args):
+            mask = mask_of(numbers, args)
             with torch.no_grad():
                 wanted = functional.log_softmax(teacher(ids, mask).float(), -1)
             found = functional.log_softmax(student(ids, mask).float(), -1)

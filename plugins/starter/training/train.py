@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-from fitting import arguments, device, fit, mask_of
+from export import read
+from fitting import arguments, autocast, device, fit, mask_of
 from model import Config, Starter
 from torch import Tensor
 from torch.nn import functional
@@ -22,13 +22,14 @@ def main() -> None:
     """Train from the last checkpoint, if there is one, to the last step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokenizer", type=Path)
+    parser.add_argument("--weights", type=Path, help="begin with those of this GGUF file")
     args = arguments(parser, steps=6_000, seed=7)
-    model = Starter(Config()).to(device())
+    model = (read(args.weights, Config()).train() if args.weights else Starter(Config())).to(device())
 
     def loss_of(ids: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor) -> Tensor:
         """The cross entropy of each token, weighted."""
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
-            logits = model(ids, mask_of(numbers))
+        with autocast(args):
+            logits = model(ids, mask_of(numbers, args))
         loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         return (loss * weights.flatten()).sum() / weights.sum()
 
