@@ -146,9 +146,7 @@ def runtime(path: Path) -> Replies:
     def replies(documents: list[Document]) -> list[Reply]:
         answers = []
         for d in documents:
-            done = model.chat(
-                d.messages[:-1], tools=d.tools, temperature=0, max_tokens=300, enable_thinking=d.thinking
-            )
+            done = model.chat(d.messages[:-1], tools=d.tools, temperature=0, max_tokens=300, enable_thinking=d.thinking)
             calls = [(c.name, c.arguments) for c in done.tool_calls or []]
             answers.append(Reply((done.text or "").strip(), (done.reasoning or "").strip(), calls))
         return answers

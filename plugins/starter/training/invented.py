@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from everyday import clock, date, done
 from patterns import Maker, Pattern, Slot
+from values import clock, date, done
 from words import (
     ANIMALS,
     COLOURS,

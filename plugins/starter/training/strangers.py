@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from everyday import OK, clock, date, done, number, person, when, word
 from patterns import integer, made, option, pattern, string
+from values import OK, clock, date, done, number, person, when, word
 from words import ANIMALS, FOODS, NAMES, THINGS, TOWNS, made_up, phrase
 
 STRANGERS = [

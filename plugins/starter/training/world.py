@@ -19,8 +19,10 @@ import stories
 import subjects
 import sums
 import talk
+from away import AWAY
 from documents import Document, Message, ask, system
-from everyday import EVERYDAY
+from home import HOME
+from office import OFFICE
 from strangers import STRANGERS
 from words import NAMES, a, made_up, odd_name, phrase, pick, words
 
@@ -32,6 +34,7 @@ _SYSTEMS = [
 ]  # fmt: skip
 
 
+EVERYDAY = [*HOME, *AWAY, *OFFICE]
 LONG = (8, 12, 16)  # how often the user speaks in the long talks that are checked
 _ROLES = words("assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer")
 _MANNERS = [
