@@ -94,7 +94,8 @@ def fit(model: nn.Module, loss_of: Callable[..., Tensor], args: Namespace) -> No
     compiled = torch.compile(loss_of, dynamic=False)
     began = time.time() - state["seconds"]
     saved_at = said_at = time.time()
-    said_tokens, total, share = tokens, torch.zeros((), device=device()), 0.0
+    said_step, said_tokens, total = step, tokens, torch.zeros((), device=device())
+    share = max(step / args.steps, state["seconds"] / args.seconds)
     while share < 1:
         factor = rate(step, share)
         for o, rates in zip(opts, base, strict=True):
@@ -111,13 +112,13 @@ def fit(model: nn.Module, loss_of: Callable[..., Tensor], args: Namespace) -> No
         step += 1
         total += loss.detach()
         if step % 50 == 0:
-            mean, now = float(total) / 50, time.time()
+            mean, now = float(total) / (step - said_step), time.time()
             speed = (tokens - said_tokens) / (now - said_at)
             print(
                 f"step {step} tokens {tokens / 1e6:.2f}M loss {mean:.4f} rate {factor:.3f} {speed:.0f} tokens/s",
                 flush=True,
             )
-            said_at, said_tokens = now, tokens
+            said_at, said_step, said_tokens = now, step, tokens
             total.zero_()
         seconds = time.time() - began
         share = max(step / args.steps, seconds / args.seconds)
