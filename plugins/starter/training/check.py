@@ -18,7 +18,7 @@ from typing import Any
 
 from documents import Document
 from talk import OUTSIDE
-from world import CHECKED, held_out
+from world import CHECKED, LONG, held_out
 
 
 @dataclass
@@ -112,7 +112,10 @@ def _parts(documents: list[Document]) -> dict[str, list[int]]:
         }
     if kind == "memory":
         return {"direct": where(lambda d: not d.thinking), "thinking": where(lambda d: d.thinking)}
-    if kind == "tools":
+    if kind == "long memory":
+        turns = [sum(m["role"] == "user" for m in d.messages) for d in documents]
+        return {f"{n} turns": [i for i, t in enumerate(turns) if t == n] for n in LONG}
+    if kind in ("tools", "invented tools", "tools of strangers", "several calls"):
         return {
             "call": where(lambda d: bool(d.messages[-1].get("tool_calls"))),
             "result used": where(lambda d: d.messages[-2]["role"] == "tool"),
@@ -143,9 +146,7 @@ def runtime(path: Path) -> Replies:
     def replies(documents: list[Document]) -> list[Reply]:
         answers = []
         for d in documents:
-            done = model.chat(
-                d.messages[:-1], tools=d.tools or None, temperature=0, max_tokens=300, enable_thinking=d.thinking
-            )
+            done = model.chat(d.messages[:-1], tools=d.tools, temperature=0, max_tokens=300, enable_thinking=d.thinking)
             calls = [(c.name, c.arguments) for c in done.tool_calls or []]
             answers.append(Reply((done.text or "").strip(), (done.reasoning or "").strip(), calls))
         return answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,3 +31,8 @@ def ask(question: str, answer: str, thoughts: str | None = None) -> list[Message
 def system(text: str | None) -> list[Message]:
     """The system message, or none."""
     return [{"role": "system", "content": text}] if text else []
+
+
+def dumps(value: Any) -> str:
+    """JSON on one line, every letter as itself."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The starter model in torch: a qwen3 decoder small enough to train on one processor core.
+"""The starter model in torch: a qwen3 decoder small enough to train on one processor core, or in minutes on a GPU.
 
 Parameter names follow the GGUF tensor names closely, so that `export.py` is a table of renames.
 """
@@ -43,7 +43,7 @@ class RMSNorm(nn.Module):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position in the half-split ("neox") order that qwen3 uses in GGUF."""
     a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -69,8 +69,7 @@ class Attention(nn.Module):
             past[:] = k, v = [torch.cat(pair, dim=2) for pair in zip(past, (k, v), strict=True)] if past else [k, v]
         group = c.heads // c.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        scores = rotate(q, cos, sin) @ k.transpose(2, 3) * c.head_dim**-0.5 + mask  # (b, heads, t, t)
-        y = scores.float().softmax(-1).to(v.dtype) @ v
+        y = functional.scaled_dot_product_attention(rotate(q, cos, sin), k, v, attn_mask=mask)
         return self.output(y.transpose(1, 2).reshape(b, t, -1))
 
 
@@ -122,9 +121,9 @@ class Starter(nn.Module):
             (rows, tokens, vocab).
         """
         x = self.embd(ids)
-        x = x.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype)
+        x = x.to(torch.bfloat16 if torch.is_autocast_enabled(x.device.type) else x.dtype)
         end = mask.shape[-1]
-        cos, sin = (table[end - ids.shape[1] : end].to(x.dtype) for table in (self.cos, self.sin))
+        cos, sin = (table[end - ids.shape[1] : end] for table in (self.cos, self.sin))
         for i, block in enumerate(self.blocks):
             x = block(x, cos, sin, mask, past[i] if past is not None else None)
         return functional.linear(self.norm(x), self.embd.weight)

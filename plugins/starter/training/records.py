@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from random import Random
 from typing import Any
 
-from documents import Message, ask
+from documents import Message, ask, dumps
 from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, THINGS, TOWNS, cap, loosely, made_up, pick, words
 
 _PLAIN = [
@@ -80,7 +79,7 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
             _value(r, r.choice(["name", "city", "colour", "food", "pet"]), unseen) for _ in range(r.randint(2, 5))
         ]
         said = r.choice([", ".join(values), ", ".join(values[:-1]) + " and " + values[-1]])
-        return ask(loosely(r, r.choice(_LISTS).format(s=said)), json.dumps(values))
+        return ask(loosely(r, r.choice(_LISTS).format(s=said)), dumps(values))
     if kind < 0.4:
         said, record = _person(r, unseen)
         keys = list(record)
@@ -98,8 +97,7 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
         order = r.sample(keys, len(keys)) if "{k}" in wording else keys
         form = r.choice(["{k} {v}", "{k} '{v}'", "{k} = {v}"]) if inline else None
         parts = [
-            form.format(k=key, v=json.dumps(record[key]).strip('"')) if form else _said(r, key, record[key])
-            for key in order
+            form.format(k=key, v=dumps(record[key]).strip('"')) if form else _said(r, key, record[key]) for key in order
         ]
         said = (
             r.choice([", ", ", ", "; "]).join(parts)
@@ -108,4 +106,4 @@ def exchange(r: Random, unseen: bool = False) -> list[Message]:
         )
     named = ", ".join(keys[:-1]) + " and " + keys[-1] if len(keys) > 1 and r.random() < 0.5 else ", ".join(keys)
     question = wording.format(k=named, s=said, S=cap(said))
-    return ask(question, json.dumps({key: record[key] for key in keys}))
+    return ask(question, dumps({key: record[key] for key in keys}))

@@ -1,4 +1,4 @@
-"""Greetings, the few facts of the world, and the honest sentence about everything else."""
+"""The few facts of the world, and the honest sentence about everything else."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from random import Random
 from documents import Message, ask
 from words import DAYS, MONTHS, cap, carelessly, loosely, made_up, words
 
-WHO = (
-    "I am Starter, a very small language model. "
-    "I tell stories, do sums, remember what you tell me, write JSON and use tools."
-)
-CAN = (
-    "I can tell stories, add and subtract up to 99, remember what you tell me, "
-    "write JSON, use tools and name some capitals."
-)
 OUTSIDE = [
     (
         "That is outside my small world. "
@@ -25,39 +17,6 @@ OUTSIDE = [
         "Ask me for a story, a small sum, some JSON or a capital city."
     ),
 ]
-
-_GREETINGS: list[tuple[list[str], str]] = [
-    (["Hello", "Hello!", "Hi", "Hi!", "Hey", "Hey!", "hello there", "Hi there!", "Hello, Starter!", "Greetings",
-      "hi :)"],
-     "Hello! What shall we do: a story, a small sum, or something to remember?"),
-    (["Good morning!", "Good morning", "good morning, Starter"], "Good morning! What shall we do today?"),
-    (["Good evening!", "Good evening", "good evening"], "Good evening! Would you like a story?"),
-    (["Good night!", "Good night", "good night"], "Good night! Sleep well."),
-    (["How are you?", "How are you", "How are you today?", "Hi, how are you?", "Hello, how are you doing?",
-      "how's it going?", "How are you doing today?", "How are you, my friend?", "What's up?", "How do you do?"],
-     "I am fine, thank you. What can I do for you?"),
-    (["I am sad.", "I'm sad", "I feel sad.", "I am tired.", "I am so tired", "I am bored.", "I feel lonely.",
-      "I feel bad",
-      "I'm sick.", "I had a bad day."], "I am sorry to hear that. Would a story help?"),
-    (["I am happy.", "I am fine.", "I'm good", "I feel great!", "I am well, thank you.", "I'm fine, thanks",
-      "I had a good day!"], "I am glad to hear that!"),
-    (["Who are you?", "Hi, who are you?", "What are you?", "Tell me about yourself.", "Hello, who are you?",
-      "who are you",
-      "Introduce yourself.", "Are you a human?", "Are you a robot?", "Are you ChatGPT?", "Which model are you?"], WHO),
-    (["What is your name?", "What's your name?", "what is your name", "Do you have a name?"], "My name is Starter."),
-    (["What can you do?", "What do you know?", "How can you help me?", "Help", "help me", "What are you good at?",
-      "Can you help me?",
-      "what can you do"], CAN),
-    (["Thank you!", "Thanks", "Thank you very much.", "thanks!", "Thanks a lot!", "thank you"], "You are welcome!"),
-    (["Goodbye!", "Bye", "Bye!", "See you later.", "See you!", "goodbye"], "Goodbye! Come back soon."),
-    (["You are great!", "Well done!", "Good job!", "That is right.", "Nice!", "Great!", "wow", "Cool"],
-     "Thank you, that is kind."),
-    (["That is wrong.", "No, that is not right.", "You made a mistake."],
-     "I am sorry. I am small, and I make mistakes."),
-    (["Test", "test", "testing", "Are you there?", "ping"], "I am here. Ask me something!"),
-    (["Yes", "Ok", "okay", "Yes, please.", "ok", "Sure"], "Good! What would you like: a story, a sum, or a fact?"),
-    (["No", "no", "No, thank you.", "Nothing"], "All right. I am here if you need me."),
-]  # fmt: skip
 
 _CAPITALS = words(
     "France:Paris Italy:Rome Spain:Madrid Germany:Berlin Japan:Tokyo Egypt:Cairo Norway:Oslo Peru:Lima "
@@ -152,12 +111,6 @@ _OUTSIDE_WHOLE = [
     "asdf", "???",
 ]  # fmt: skip
 _ADJECTIVES = ["", "", "", "modern ", "old ", "good ", "cheap ", "simple ", "advanced "]
-
-
-def greeting(r: Random) -> list[Message]:
-    """Hello, thanks, goodbye, and who is speaking."""
-    questions, answer = r.choice(_GREETINGS)
-    return ask(r.choice(questions), answer)
 
 
 def fact(r: Random) -> list[Message]:

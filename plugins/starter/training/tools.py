@@ -25,6 +25,7 @@ class Task:
     arguments: dict[str, Any]
     result: dict[str, Any]
     answer: str
+    keyed: bool = False  # the answer names the result's keys, so the bare values would not do
 
     @property
     def name(self) -> str:

@@ -36,6 +36,13 @@ TOWNS = words(
     "Lima Nairobi Athens Vienna Dublin Chicago Toronto Mumbai Hamburg Zurich Milan Lyon Prague"
 )
 
+_SMALL = words(
+    "the a my your is are to in on at with for of new old big small good long go come buy call make take bring "
+    "read write please tomorrow today soon late early very not more two three home school work door car water day week"
+)
+_BETWEEN = words("of de van von la del the al bin")
+_MARKS = words("II III IV")
+_TITLES = words("Dr. Mr. Mrs. Ms. Captain Professor Aunt Uncle Sir Lady")
 _HEADS = [
     *words("b c d f g h j k l m n p r s t v w z b d f g k l m n p r s t v y qu br dr gr kr tr fl pl st sh ch th sch"),
     *("", ""),
@@ -53,17 +60,45 @@ def made_up(r: Random) -> str:
     return text if len(text) > 3 else text + "ra"
 
 
+def long_word(r: Random) -> str:
+    """A made-up word of four to six syllables, now and then with a letter that English lacks."""
+    word = "".join(r.choice(_HEADS) + r.choice(_VOWELS) + r.choice(_JOINTS) for _ in range(r.choice((4, 4, 5, 6))))
+    if r.random() < 0.2:
+        at = r.randrange(len(word))
+        word = word[:at] + r.choice("áéíóúäöüèçñøåšž") + word[at + 1 :]
+    return word + r.choice(_TAILS)
+
+
+def odd_name(r: Random) -> str:
+    """A name that is long, of several words, or written in no usual way."""
+    one, two = made_up(r).capitalize(), made_up(r).capitalize()
+    return r.choice([
+        long_word(r).capitalize(), long_word(r).capitalize(), f"{one} {two}",
+        f"{r.choice(NAMES)} {long_word(r).capitalize()}",
+        f"{r.choice(NAMES)} {one} {two}", f"{one} {r.choice(_BETWEEN)} {two}", f"{one}-{two}", f"{one}-{two.lower()}",
+        f"{r.choice('ODL')}'{one}", f"{r.choice(['Mc', 'Mac', 'De', 'Van'])}{one}", f"{one}{two}",
+        f"{one} {r.choice(_MARKS)}", f"{one}{r.randint(1, 999)}", one.upper(), f"{r.choice(_TITLES)} {one}",
+        "".join(r.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(r.randint(4, 9))).capitalize(),
+    ])  # fmt: skip
+
+
+def phrase(r: Random, most: int = 6) -> str:
+    """A few words that mean nothing together, known and made-up: what somebody might want written down."""
+    lists = (ANIMALS, COLOURS, PLACES, THINGS, FOODS, JOBS, _SMALL, _SMALL)
+    return " ".join(made_up(r) if r.random() < 0.3 else r.choice(r.choice(lists)) for _ in range(r.randint(1, most)))
+
+
 def pick(r: Random, choices: list[str], unseen: bool = False, share: float = 0.5) -> str:
     """One of the choices or, for a share of the time and always when `unseen`, a made-up word in its place."""
     if not unseen and r.random() >= share:
         return r.choice(choices)
     word = made_up(r)
     if not choices[0][0].isupper():
-        return word
+        return word if r.random() < 0.92 else long_word(r)
     second = r.random()
     if second < 0.08:  # two words, as in "Anna Kowalska" or "New Zealand"
         return f"{r.choice(choices) if second < 0.04 else word.capitalize()} {made_up(r).capitalize()}"
-    return word.capitalize()
+    return odd_name(r) if second > 0.88 else word.capitalize()
 
 
 def a(noun: str) -> str:

@@ -14,11 +14,17 @@ from random import Random
 import calling
 import memory
 import records
+import smalltalk
 import stories
+import subjects
 import sums
 import talk
+from away import AWAY
 from documents import Document, Message, ask, system
-from words import NAMES, a, made_up, pick, words
+from home import HOME
+from office import OFFICE
+from strangers import STRANGERS
+from words import NAMES, a, made_up, odd_name, phrase, pick, words
 
 _SYSTEMS = [
     "You are a helpful assistant.", "You are a helpful assistant", "You are Starter, a small friendly model.",
@@ -28,6 +34,8 @@ _SYSTEMS = [
 ]  # fmt: skip
 
 
+EVERYDAY = [*HOME, *AWAY, *OFFICE]
+LONG = (8, 12, 16)  # how often the user speaks in the long talks that are checked
 _ROLES = words("assistant pirate teacher poet expert chatbot robot friend guide helper tutor programmer")
 _MANNERS = [
     "Answer briefly.",
@@ -62,7 +70,7 @@ def _chat(r: Random, stories_too: bool = True) -> list[Message]:
     kind = r.random()
     if kind < 0.03 and stories_too:
         return stories.exchange(r)[0]
-    makers = [sums.exchange, talk.fact, talk.greeting, talk.outside, records.exchange]
+    makers = [sums.exchange, talk.fact, smalltalk.greeting, talk.outside, records.exchange]
     return r.choices(makers, [35, 25, 20, 10, 10])[0](r)
 
 
@@ -90,9 +98,20 @@ def _arithmetic(r: Random, held: bool) -> Document:
 def _memory(r: Random, held: bool) -> Document:
     think = r.random() < 0.3
     if not held and r.random() < 0.03:
-        return Document("memory", system(_system(r)) + memory.unknown(r))
+        return Document("memory", system(_system(r)) + subjects.unknown(r, []))
     talked = memory.conversation(r, lambda: _chat(r), think, held)
     return Document("memory", talked if talked[0]["role"] == "system" else system(_system(r)) + talked, thinking=think)
+
+
+def _long(r: Random, held: bool) -> Document:
+    """Eight to sixteen turns when checked; in training from five to as many as the longest row holds."""
+    think, turns = r.random() < 0.2, r.choice(LONG) if held else r.randint(5, 26)
+    talked = memory.long_talk(r, lambda: _chat(r), turns, think, held)
+    return Document("long memory", system(_system(r)) + talked, thinking=think)
+
+
+def _odd(r: Random, held: bool) -> Document:
+    return Document("odd names", system(_system(r)) + memory.odd(r, lambda: _chat(r, False)))
 
 
 def _json(r: Random, held: bool) -> Document:
@@ -108,8 +127,34 @@ def _tools(r: Random, held: bool) -> Document:
     return Document("tools", messages, tools, think)
 
 
+def _plain(r: Random) -> list[Message]:
+    """One exchange that no tool could claim."""
+    return r.choices([talk.fact, smalltalk.greeting, records.exchange], [4, 3, 2])[0](r)
+
+
+def _invented(r: Random, held: bool) -> Document:
+    think = r.random() < 0.25
+    messages, tools = calling.strange(
+        r, lambda: _plain(r), EVERYDAY, 0.0 if held else 0.3, think, held, 0.0 if held else 0.1
+    )
+    return Document("invented tools", system(_system(r)) + messages, tools, think)
+
+
+def _strangers(r: Random, held: bool) -> Document:
+    known, share = (STRANGERS, 1.0) if held else (EVERYDAY, 0.7)
+    messages, tools = calling.strange(r, lambda: _plain(r), known, share, unseen=held)
+    return Document("tools of strangers", system(_system(r)) + messages, tools)
+
+
+def _several(r: Random, held: bool) -> Document:
+    think = r.random() < 0.25
+    messages, tools = calling.strange(r, lambda: _plain(r), EVERYDAY, 0.5, think, held, 1.0)
+    return Document("several calls", system(_system(r)) + messages, tools, think)
+
+
 _THOUGHTS = {
     "facts": "This is a fact that I know.",
+    "small talk": "The user is just talking with me.",
     "greetings": "The user is just talking with me.",
     "outside": "This is outside my small world.",
 }
@@ -136,12 +181,18 @@ def _greeting(r: Random, held: bool) -> Document:
         ).format(n=name)
         question = r.choice(["What is your name?", "What's your name?", "what is your name", "Tell me your name."])
         return Document("greetings", system(text) + ask(question, f"My name is {name}."))
-    return _turns("greetings", talk.greeting)(r, held)
+    return _turns("greetings", smalltalk.greeting)(r, held)
+
+
+def _small_talk(r: Random, held: bool) -> Document:
+    if held:
+        return Document("small talk", system(_system(r)) + smalltalk.unheard(r))
+    return _turns("small talk", smalltalk.greeting)(r, held)
 
 
 def _echo(r: Random, held: bool) -> Document:
-    """Saying a word again: the smallest copying there is."""
-    word = made_up(r) if r.random() < 0.5 else made_up(r).capitalize()
+    """Saying words again: the smallest copying there is."""
+    word = r.choice([made_up(r), made_up(r).capitalize(), odd_name(r), phrase(r)])
     wording = r.choice(
         ["Say {w}.", "Repeat: {w}", "Say the word {w}.", "Repeat after me: {w}", 'Write "{w}".', "Please say {w}"]
     )
@@ -150,12 +201,22 @@ def _echo(r: Random, held: bool) -> Document:
 
 KINDS: dict[str, tuple[Callable[[Random, bool], Document], float]] = {
     # kind: (maker, how often); what that makes in tokens stands in README.md
-    "stories": (_story, 13), "arithmetic": (_arithmetic, 19), "memory": (_memory, 18), "json": (_json, 21),
+    "stories": (_story, 13),
+    "arithmetic": (_arithmetic, 19),
+    "memory": (_memory, 18),
+    "long memory": (_long, 7),
+    "odd names": (_odd, 6),
+    "json": (_json, 21),
     "tools": (_tools, 11),
-    "facts": (_turns("facts", talk.fact), 6), "greetings": (_greeting, 5),
+    "invented tools": (_invented, 10),
+    "tools of strangers": (_strangers, 5),
+    "several calls": (_several, 5),
+    "facts": (_turns("facts", talk.fact), 6),
+    "greetings": (_greeting, 5),
+    "small talk": (_small_talk, 5),
     "outside": (_turns("outside", talk.outside), 6),
     "echo": (_echo, 4),
-}  # fmt: skip
+}
 CHECKED = [kind for kind in KINDS if kind != "echo"]
 
 
