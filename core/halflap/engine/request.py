@@ -201,6 +201,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def _some(tools: Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:
+    return () if tools is None else tools  # clients of OpenAI's API send either
+
+
 @frozen
 class Request:
     """One request: a prompt (text or token ids) or a chat (messages, tools), and its options.
@@ -211,7 +215,7 @@ class Request:
 
     prompt: str | Sequence[int] | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
-    tools: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Mapping[str, Any]] = field(default=(), converter=_some)
     options: Mapping[str, Any] = field(factory=dict)
     images: Sequence[bytes] = ()
 
@@ -225,6 +229,8 @@ class Request:
             raise InvalidRequestError(
                 "images", got="text or messages", want="a prompt of ids with -1 for each", field="images"
             )
+        if not isinstance(self.tools, Sequence) or not all(isinstance(tool, Mapping) for tool in self.tools):
+            raise InvalidRequestError("tools", got=f"{self.tools!r:.80}", want="a list of mappings", field="tools")
         if self.tools and self.messages is None:
             raise InvalidRequestError("tools", got="a prompt without messages", want="a chat", field="tools")
         for name, value in self.options.items():

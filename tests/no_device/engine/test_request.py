@@ -45,9 +45,21 @@ def test_good_values_pass() -> None:
 )  # fmt: skip
 def test_a_request_that_is_no_request_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError):
-        Request(**wrong)  # type: ignore[arg-type]
+        Request(**wrong)
 
 
 def test_stop_strings_are_a_tuple_without_empty_ones() -> None:
     assert Request("x", options={"stop": ["a", ""]}).stops == ("a",)
     assert Request("x", options={"stop": "b"}).stops == ("b",)
+
+
+def test_no_tools_are_an_empty_list_or_none() -> None:
+    messages = [{"role": "user", "content": "x"}]
+    assert Request(messages=messages, tools=None) == Request(messages=messages)
+
+
+@pytest.mark.parametrize("wrong", [3, {"type": "function"}, ["get_weather"], "get_weather"])
+def test_what_is_no_list_of_tools_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidRequestError, match="tools: got") as raised:
+        Request(messages=[{"role": "user", "content": "x"}], tools=wrong)
+    assert raised.value.field == "tools"
