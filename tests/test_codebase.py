@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"placement"}),
     frozenset({"engine"}),
     frozenset({"stream", "loading", "images"}),
-    frozenset({"chats"}),
+    frozenset({"chats", "scores"}),
     frozenset({"model"}),
     frozenset({"remote"}),
     frozenset({"isolation"}),
