@@ -147,7 +147,7 @@ void Pool::run_job(int64_t count, int threads, Function function, void *body) {
   const int64_t begun = now(), chunks = claim_all(epoch, 0), finished = now();
   wait_for_all(count);
   const int64_t ended = now();
-  patience_.ended(ended, chunks, finished - begun, ended - finished);
+  patience_.ended(ended, count, chunks, finished - begun, ended - finished);
 }
 
 void Pool::wait_for_all(int64_t count) {

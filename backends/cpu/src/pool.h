@@ -11,28 +11,33 @@
 namespace halflap::cpu {
 
 // Whether helpers are worth having. A helper that loses its processor to another process with a chunk in hand holds up
-// the job for a time slice, which costs more than it gives. So after a late end the caller works alone for a while,
-// twice as long each time that it did not help, up to a second. Times in nanoseconds.
+// the job for a time slice. So what helpers save is set against twice what they are waited for, and when the waits win,
+// the caller works alone for a while, twice as long each time that it did not help, up to a second. Who loses its
+// processor now and then, to a thread that answers clients say, keeps on helping. Times in nanoseconds.
 class Patience {
  public:
   bool alone(int64_t now) const { return now < alone_until_; }
 
-  // A shared job ended: the caller took `own` for its chunks and then waited for the others.
-  void ended(int64_t now, int64_t chunks, int64_t own, int64_t waited) {
-    if (chunks == 0 || waited <= kLate + 4 * own / chunks) {
+  // A shared job ended: the caller took `own` for its chunks of `count`, and then waited for the others.
+  void ended(int64_t now, int64_t count, int64_t chunks, int64_t own, int64_t waited) {
+    if (chunks == 0) return;  // no measure of what was saved
+    credit_ += (count - chunks) * own / chunks - 2 * waited;
+    if (credit_ > kCredit) credit_ = kCredit;
+    if (credit_ >= 0) {
       in_time_ += own + waited;
       if (in_time_ >= pause_) pause_ = kShort;
       return;
     }
     in_time_ = 0;
+    credit_ = kGrace;
     alone_until_ = now + pause_;
     pause_ = pause_ < kLong / 2 ? 2 * pause_ : kLong;
   }
 
-  static constexpr int64_t kLate = 200'000, kShort = 10'000'000, kLong = 1'000'000'000;
+  static constexpr int64_t kCredit = 4'000'000, kGrace = 500'000, kShort = 10'000'000, kLong = 1'000'000'000;
 
  private:
-  int64_t alone_until_ = 0, pause_ = kShort, in_time_ = 0;
+  int64_t alone_until_ = 0, pause_ = kShort, in_time_ = 0, credit_ = kCredit;
 };
 
 class Pool {

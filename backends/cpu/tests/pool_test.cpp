@@ -32,10 +32,12 @@ void test_patience() {
   int64_t time = 1;
   const auto job = [&](int64_t waited) {
     time += 10 * kChunk + waited;
-    p.ended(time, 10, 10 * kChunk, waited);
+    p.ended(time, 20, 10, 10 * kChunk, waited);
   };
-  job(Patience::kLate);  // as long as it is not out of all proportion, waiting is part of sharing
-  CHECK(!p.alone(time));
+  for (int i = 0; i < 1000; i++) {  // waiting now and then is part of sharing
+    job(i % 10 ? 0 : 400'000);
+    CHECK(!p.alone(time));
+  }
   int64_t pause = Patience::kShort;
   for (int i = 0; i < 10; i++) {
     job(3'000'000);
@@ -47,7 +49,7 @@ void test_patience() {
   for (int64_t shared = 0; shared < Patience::kLong; shared += 10 * kChunk) job(0);
   job(3'000'000);
   CHECK(!p.alone(time + Patience::kShort));  // after a good time it is forgiven
-  p.ended(time + Patience::kShort, 0, 0, 3'000'000);  // a caller without a chunk has no measure of what is late
+  p.ended(time + Patience::kShort, 20, 0, 0, 3'000'000);  // a caller without a chunk has no measure of what is late
   CHECK(!p.alone(time + Patience::kShort));
 }
 
