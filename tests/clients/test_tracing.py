@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,13 +36,22 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def spans(exporter: InMemorySpanExporter) -> Iterator[Any]:
+    """Asks for so many spans; an answer is out a moment before its span ends."""
+
+    def ended(count: int) -> tuple[ReadableSpan, ...]:
+        until = time.monotonic() + 10
+        while len(found := exporter.get_finished_spans()) < count and time.monotonic() < until:
+            time.sleep(0.005)
+        assert len(found) == count
+        return found
+
     exporter.clear()
-    yield exporter.get_finished_spans
+    yield ended
     exporter.clear()
 
 
 def named(spans: Any, name: str) -> ReadableSpan:
-    (found,) = [span for span in spans() if span.name == name]
+    (found,) = [span for span in spans(2) if span.name == name]
     return found
 
 
@@ -89,12 +99,12 @@ def test_the_requests_span_tells_what_the_answer_tells(server: Running, spans: A
 def test_strangers_paths_name_no_spans(server: Running, spans: Any) -> None:
     for path in ("/one", "/two"):
         assert server.get(path).status_code == 404
-    assert [span.name for span in spans()] == ["GET none", "GET none"]
+    assert [span.name for span in spans(2)] == ["GET none", "GET none"]
 
 
 def test_a_refused_request_has_no_engines_span(server: Running, spans: Any) -> None:
     assert server.post("/v1/chat/completions", {**ASK, "temperature": "hot"}).status_code == 400
-    (http,) = spans()
+    (http,) = spans(1)
     assert http.attributes["http.response.status_code"] == 400
 
 
@@ -103,6 +113,6 @@ def test_a_cancelled_answer_ends_its_span(spans: Any) -> None:
         with model.stream("Once upon a time", max_tokens=200, ignore_eos=True) as stream:
             next(stream.text())
         model.generate("Two", max_tokens=1)  # the engine has been round since
-    told = [dict(span.attributes or {}) for span in spans()]
+    told = [dict(span.attributes or {}) for span in spans(2)]
     assert [each["gen_ai.response.finish_reasons"] for each in told] == [("cancelled",), ("length",)]
     assert 0 < told[0]["gen_ai.usage.output_tokens"] < 200
