@@ -176,7 +176,6 @@ struct Wide<IQ4_XS> {
     for (int i = 0; i < kVectors; i++) v[i] = look_up(kIq4Levels, kBase<IQ4_XS>, b + 8 + 16 * i);
   }
   static HALFLAP_INLINE SubScales scales(const uint8_t *b) {
-    // Nibble j of the lows and bits 2j, 2j + 1 of the tops.
     alignas(32) int16_t scale[16] = {};
     IQ4_XS::scales(b, scale);
     return {_mm256_load_si256((const __m256i *)scale), _mm256_setzero_si256()};
@@ -193,7 +192,6 @@ struct WideBlocks {
     else
       for (int i = 0; i < runs; i++) v[i] = Wide<F>::one(b + i * F::kBytes);
   }
-  static HALFLAP_INLINE SubScales scales(const uint8_t *) { return {_mm256_set1_epi16(1), _mm256_setzero_si256()}; }
 };
 
 // Bit i of 32 as 16 in byte i.
