@@ -97,7 +97,7 @@ void bench(const Kernels &k, Type type) {
       for (int64_t t = 0; t < tokens; t += 16) {
         const Chunk *of[16];
         for (int64_t i = 0; i < 16; i++) of[i] = &rounded[(t + i) * n_chunks];
-        k.pack_tiles(of, std::min(tokens, int64_t{16}), n_chunks, tokens <= kNarrowTokens, &tiles[t / 16 * n_chunks]);
+        k.pack_tiles(of, std::min(tokens, int64_t{16}), n_chunks, tokens <= k.narrow_tokens, &tiles[t / 16 * n_chunks]);
       }
       task.tiles = tiles.get();
     }

@@ -77,7 +77,7 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
       const Chunk *rows_of[16];
       const int64_t n = std::min<int64_t>(16, tokens - t);
       for (int64_t i = 0; i < n; i++) rows_of[i] = &rounded[(first + t + i) * n_chunks];
-      k.pack_tiles(rows_of, n, n_chunks, tokens <= kNarrowTokens, &tiles[t / 16 * n_chunks]);
+      k.pack_tiles(rows_of, n, n_chunks, tokens <= k.narrow_tokens, &tiles[t / 16 * n_chunks]);
     }
     task.tiles = tiles.get();
   };

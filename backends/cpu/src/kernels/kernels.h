@@ -23,16 +23,16 @@ struct alignas(64) Chunk {
 static_assert(sizeof(Chunk) == 64 + 256 + 512);
 
 // The same chunk of sixteen tokens with tokens side by side, as tiles take it. A matrix is (token groups, chunks).
-// Narrow, for up to eight tokens: each has two neighbouring lanes, for eight q in turn instead of four.
-constexpr int kTileTokens = 16, kNarrowTokens = 8;
+// Narrow, for few tokens: q and their sums lie as each set of kernels says.
+constexpr int kTileTokens = 16;
 struct alignas(64) TileChunk {
-  int8_t q[kChunk / 4][kTileTokens][4];  // narrow: (kChunk / 8, 8, 8)
+  int8_t q[kChunk / 4][kTileTokens][4];
   int32_t start8[32][kTileTokens];       // -128 · sum of each 8 q: takes back that bytes of weights are 128 too high
   int32_t start16[16][kTileTokens];
   int32_t start32[8][kTileTokens];
-  int16_t sums16[8][kTileTokens][2];     // of each 16 q, in pairs; narrow: pairs in turn
+  int16_t sums16[8][kTileTokens][2];     // of each 16 q, in pairs
   int16_t sums32[4][kTileTokens][2];
-  float scale[kTileTokens];              // narrow: in the even lanes
+  float scale[kTileTokens];
 };
 
 // F16 and BF16 weights on AMX take float activations as tiles of bf16: for each group of 16 tokens and each 32 of K the upper
@@ -52,7 +52,7 @@ struct MatmulTask {
   int64_t x_stride;
   const int32_t *gather;  // (tokens) rows of x to take, or null: 0, 1, 2 …
   int64_t tokens;
-  const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, narrow if at most 8; or null
+  const TileChunk *tiles; // (groups of 16 tokens, chunks) the same tokens, narrow up to narrow_tokens; or null
   const uint16_t *halves; // (groups of 16 tokens, tiles along K) the same tokens, where the kernels have pack_halves
   const float *bias;      // (rows) or null
   float *y;               // (tokens, y_stride)
@@ -267,6 +267,7 @@ struct Kernels {
   // Sixteen rows of Chunks (the last groups may have fewer) to one row of TileChunks; null where tiles are not used.
   void (*pack_tiles)(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y);
   int64_t tiles_from;  // tokens from which tiles are faster
+  int64_t narrow_tokens;  // up to which they are narrow
   // Up to sixteen rows of floats to tiles of bf16 with `columns` tokens; null where F16 and BF16 weights meet floats.
   void (*pack_halves)(const float *const *rows, int64_t n_rows, int64_t columns, int64_t width, uint16_t *y);
   void (*rms_norm)(const float *x, const float *weight, float *y, int64_t groups, int64_t width, float eps);

@@ -21,7 +21,7 @@ struct SubScales {
 
 template <class F>
 struct Wide {
-  static constexpr bool kHalves = false;  // d is a block's first f16, an offset the second
+  static constexpr int kHalves = -1;  // where d is an f16 that the min or offset follows, if anything does
   // Those of `runs` runs; what follows is not used.
   static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m256i *v) {
     alignas(32) int8_t q[kChunk];
@@ -43,23 +43,21 @@ HALFLAP_INLINE __m256i masked(__m256i v, int8_t mask) { return _mm256_and_si256(
 
 // -- K-quants -------------------------------------------------------------------------------------------------------------
 
-// Scales and mins of six bits, see q4_k.h.
+// Scales and mins of six bits, see q4_k.h: those of sub-blocks 4 to 7 have their upper bits above the others.
 HALFLAP_INLINE SubScales six_bit_scales(const uint8_t *s) {
-  uint32_t a, b, c;
-  memcpy(&a, s, 4);
-  memcpy(&b, s + 4, 4);
-  memcpy(&c, s + 8, 4);
-  const uint32_t high_scales = (c & 0x0f0f0f0fu) | (((a >> 6) & 0x03030303u) << 4);
-  const uint32_t high_mins = ((c >> 4) & 0x0f0f0f0fu) | (((b >> 6) & 0x03030303u) << 4);
-  const __m128i bytes = _mm_set_epi32(static_cast<int>(high_mins), static_cast<int>(b & 0x3f3f3f3fu),
-                                      static_cast<int>(high_scales), static_cast<int>(a & 0x3f3f3f3fu));
-  const __m256i both = _mm256_cvtepu8_epi16(bytes);
-  return {_mm256_zextsi128_si256(_mm256_castsi256_si128(both)), _mm256_zextsi128_si256(_mm256_extracti128_si256(both, 1))};
+  const __m128i all = _mm_loadu_si128((const __m128i *)(s - 4));  // a block begins with d and m
+  const __m128i lows = _mm_shuffle_epi8(all, _mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 15, 14, 13, 12, 7, 6, 5, 4));
+  const __m128i tops = _mm_shuffle_epi8(all, _mm_set_epi8(11, 10, 9, 8, -1, -1, -1, -1, 7, 6, 5, 4, -1, -1, -1, -1));
+  const __m128i masks = _mm_set_epi32(0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f);
+  const __m128i bytes = _mm_or_si128(_mm_and_si128(_mm_srlv_epi32(lows, _mm_set_epi32(4, 0, 0, 0)), masks),
+                                     _mm_and_si128(_mm_srli_epi16(tops, 2), _mm_set1_epi8(0x30)));
+  return {_mm256_zextsi128_si256(_mm_cvtepu8_epi16(bytes)),
+          _mm256_zextsi128_si256(_mm_unpackhi_epi8(bytes, _mm_setzero_si128()))};
 }
 
 template <>
 struct Wide<Q4_K> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 0;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     for (int i = 0; i < 4; i++) {
       const __m256i q = load_bytes(b + 16 + 32 * i);
@@ -72,7 +70,7 @@ struct Wide<Q4_K> {
 
 template <>
 struct Wide<Q5_K> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 0;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     const __m256i high = load_bytes(b + 16);  // bit j: the fifth bit of sub-block j
     const __m256i fifth[8] = {_mm256_slli_epi16(high, 4), _mm256_slli_epi16(high, 3), _mm256_slli_epi16(high, 2),
@@ -89,7 +87,7 @@ struct Wide<Q5_K> {
 
 template <>
 struct Wide<Q6_K> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 208;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     for (int half = 0; half < 2; half++) {
       const __m256i q0 = load_bytes(b + 64 * half), q1 = load_bytes(b + 64 * half + 32), high = load_bytes(b + 128 + 32 * half);
@@ -116,7 +114,7 @@ HALFLAP_INLINE void two_bits(const uint8_t *from, __m256i *to) {
 
 template <>
 struct Wide<Q3_K> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 108;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     two_bits(b + 32, v);
     two_bits(b + 64, v + 4);
@@ -144,7 +142,7 @@ struct Wide<Q3_K> {
 
 template <>
 struct Wide<Q2_K> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 80;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     two_bits(b + 16, v);
     two_bits(b + 48, v + 4);
@@ -171,7 +169,7 @@ HALFLAP_INLINE __m256i look_up(const int8_t *table, int base, const uint8_t *p) 
 
 template <>
 struct Wide<IQ4_XS> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = 0;
   static HALFLAP_INLINE void levels(const uint8_t *b, int, __m256i *v) {
     for (int i = 0; i < kVectors; i++) v[i] = look_up(kIq4Levels, kBase<IQ4_XS>, b + 8 + 16 * i);
   }
@@ -185,7 +183,7 @@ struct Wide<IQ4_XS> {
 // Blocks of 32: one(b) gives those of one.
 template <class F>
 struct WideBlocks {
-  static constexpr bool kHalves = true;
+  static constexpr int kHalves = 0;
   static HALFLAP_INLINE void levels(const uint8_t *b, int runs, __m256i *v) {
     if (runs == kVectors)
       for (int i = 0; i < kVectors; i++) v[i] = Wide<F>::one(b + i * F::kBytes);
@@ -228,7 +226,7 @@ struct Wide<IQ4_NL> : WideBlocks<IQ4_NL> {
 };
 template <>
 struct Wide<MXFP4> : WideBlocks<MXFP4> {
-  static constexpr bool kHalves = false;
+  static constexpr int kHalves = -1;
   static HALFLAP_INLINE __m256i one(const uint8_t *b) { return look_up(kE2m1Doubled, kBase<MXFP4>, b + 1); }
 };
 

@@ -26,6 +26,7 @@ void fill_matmul_quant(Kernels &k) {
 #if defined(__AVX2__)
   k.pack_tiles = pack_tiles;
   k.tiles_from = kTilesFrom;
+  k.narrow_tokens = kNarrowTokens;
 #endif
 }
 

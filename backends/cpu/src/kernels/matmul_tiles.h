@@ -8,6 +8,7 @@
 namespace halflap::cpu::HALFLAP_ISA {
 
 constexpr int kTilesFrom = 3;     // tokens from which tiles are faster
+constexpr int kNarrowTokens = 8;  // each has two neighbouring lanes, for eight q in turn instead of four, pairs of sums likewise
 constexpr int kBlockRows = 32;    // weight rows unpacked together
 constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals stay in the second cache
 

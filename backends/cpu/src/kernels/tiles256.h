@@ -1,4 +1,4 @@
-// Several tokens on AVX2: four bytes of a weight row, broadcast, times four of each of eight tokens, which lie in the lanes.
+// Many tokens on AVX2: four bytes of a weight row, broadcast, times four of each of eight tokens, which lie in the lanes.
 // Sums are exact integers, so results are the bits of matmul_quant.h.
 #pragma once
 #include "rows256.h"
@@ -7,16 +7,15 @@
 
 namespace halflap::cpu::HALFLAP_ISA {
 
-constexpr int kTilesFrom = 7;      // tokens from which tiles are faster
+constexpr int kTilesFrom = 2;     // tokens from which tiles are faster than one row after the other
 constexpr int kHalfTokens = 8;    // half a TileChunk: the lanes of a vector
 constexpr int kBlockRows = 32;    // weight rows unpacked together
-constexpr int kTileRows = 4;      // multiplied together
 constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals stay in the second cache
 
 // One chunk of a row.
 struct alignas(64) LevelRow {
   uint8_t q[kChunk];   // see levels256.h
-  int32_t scale[16];   // of each sub-block, as `scaled` takes it
+  int16_t scale[16][2];  // of each sub-block, twice
   int16_t base[16];    // scale · kBase
   int16_t mins[16];
   float d[kMostRuns];
@@ -29,44 +28,22 @@ struct alignas(64) LevelWork {
 };
 static_assert(sizeof(LevelWork) <= kMatmulScratch);
 
-// How products are summed before they meet a scale: in int32 by vpdpbusd, else in int16 as far as they fit.
-#if defined(__AVXVNNI__)
-template <class F>
-constexpr int kFit = kChunk;
-template <class F>
-HALFLAP_INLINE __m256i add_products(__m256i to, __m256i level, __m256i x) {
-  return add_four<F>(to, level, x);
-}
-HALFLAP_INLINE __m256i scale_of(__m128i scales) { return _mm256_cvtepi16_epi32(scales); }
-HALFLAP_INLINE __m256i scaled(__m256i sum, int32_t scale) { return _mm256_mullo_epi32(sum, _mm256_set1_epi32(scale)); }
-HALFLAP_INLINE __m256i whole(__m256i sum) { return sum; }
-#else
-template <class F>
-constexpr int kFit = kSigned<F> ? 1 : 32767 / (2 * 127 * (F::kHighest - F::kLowest));
-template <class F>
-HALFLAP_INLINE __m256i add_products(__m256i to, __m256i level, __m256i x) {
-  return _mm256_add_epi16(to, products<F>(level, x));
-}
-HALFLAP_INLINE __m256i scale_of(__m128i scales) {
-  const __m256i wide = _mm256_cvtepu16_epi32(scales);
-  return _mm256_or_si256(wide, _mm256_slli_epi32(wide, 16));
-}
-HALFLAP_INLINE __m256i scaled(__m256i sum, int32_t twice) { return _mm256_madd_epi16(sum, _mm256_set1_epi32(twice)); }
-HALFLAP_INLINE __m256i whole(__m256i sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
-#endif
-
 template <class F>
 HALFLAP_INLINE void unpack_levels(const uint8_t *b, int runs, LevelRow &row) {
   __m256i v[kVectors];
   Wide<F>::levels(b, runs, v);
   for (int i = 0; i < kVectors; i++) _mm256_store_si256((__m256i *)(row.q + 32 * i), v[i]);
   if constexpr (kScaled<F>) {
-    static_assert(F::kLargestScale * (kBase<F> < 0 ? -kBase<F> : kBase<F>) <= 32767);
     const SubScales sub = Wide<F>::scales(b);
-    _mm256_store_si256((__m256i *)row.scale, scale_of(_mm256_castsi256_si128(sub.scale)));
-    _mm256_store_si256((__m256i *)(row.scale + 8), scale_of(_mm256_extracti128_si256(sub.scale, 1)));
-    _mm256_store_si256((__m256i *)row.base, _mm256_mullo_epi16(sub.scale, _mm256_set1_epi16(kBase<F>)));
-    _mm256_store_si256((__m256i *)row.mins, sub.mins);
+    const auto store_twice = [&](__m128i scales, int from) {
+      const __m256i wide = _mm256_cvtepu16_epi32(scales);
+      _mm256_store_si256((__m256i *)row.scale[from], _mm256_or_si256(wide, _mm256_slli_epi32(wide, 16)));
+    };
+    store_twice(_mm256_castsi256_si128(sub.scale), 0);
+    if (F::kSub == 16) store_twice(_mm256_extracti128_si256(sub.scale, 1), 8);
+    if (kBase<F> != 0)
+      _mm256_store_si256((__m256i *)row.base, _mm256_mullo_epi16(sub.scale, _mm256_set1_epi16(kBase<F>)));
+    if (F::kMins) _mm256_store_si256((__m256i *)row.mins, sub.mins);
     row.d[0] = F::d(b, 0);
     row.m[0] = F::m(b, 0);
   } else {
@@ -94,7 +71,7 @@ HALFLAP_INLINE __m256i settled(__m256i v) {
 // kElements elements from `from` on of R rows and H halves, as sums that `take` (sum, row, half) adds up.
 template <class F, int R, int H, int kElements, class Take>
 HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from, Take take) {
-  constexpr int kSteps = kElements / 4, kMost = kFit<F> < kSteps ? kFit<F> : kSteps;
+  constexpr int kSteps = kElements / 4, kFits = kFit<F, !kFours>, kMost = kFits < kSteps ? kFits : kSteps;
   constexpr int kSums = kMost >= 8 ? 8 : kMost >= 4 ? 4 : kMost >= 2 ? 2 : 1;
 #pragma GCC unroll 8
   for (int first = 0; first < kSteps; first += kSums) {
@@ -108,7 +85,7 @@ HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from
       for (int h = 0; h < H; h++) tokens[h] = half_of(x.q[k], h);
       for (int r = 0; r < R; r++) {
         const __m256i levels = spread(w[r].q + 4 * k);
-        for (int h = 0; h < H; h++) sums[r][h] = settled(add_products<F>(sums[r][h], levels, tokens[h]));
+        for (int h = 0; h < H; h++) sums[r][h] = settled(add_products<F, !kFours>(sums[r][h], levels, tokens[h]));
       }
     }
     for (int r = 0; r < R; r++)
@@ -125,7 +102,7 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk &x, int r
     __m256i isum[R][H] = {};
     for (int j = 0; j < kChunk / kUnder; j++)
       sum_products<F, R, H, kUnder>(w, x, j * kUnder, [&](__m256i sum, int r, int h) {
-        isum[r][h] = _mm256_add_epi32(isum[r][h], scaled(sum, w[r].scale[j]));
+        isum[r][h] = _mm256_add_epi32(isum[r][h], scaled<!kFours>(sum, spread(w[r].scale[j])));
       });
     const auto add_sums = [&](__m256i to, const int16_t *factors, int h) {  // factor · the activations' sum, by sub-block
       for (int p = 0; p < kPairs; p++) {
@@ -152,7 +129,7 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk &x, int r
           isum[r][h] = kBase<F> != 0 ? _mm256_mullo_epi32(of[h], _mm256_set1_epi32(kBase<F>)) : _mm256_setzero_si256();
       }
       sum_products<F, R, H, F::kRun == 16 ? 16 : 32>(w, x, j * F::kRun, [&](__m256i sum, int r, int h) {
-        isum[r][h] = _mm256_add_epi32(isum[r][h], whole(sum));
+        isum[r][h] = _mm256_add_epi32(isum[r][h], whole<!kFours>(sum));
       });
       for (int r = 0; r < R; r++)
         for (int h = 0; h < H; h++) {
@@ -169,58 +146,64 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk &x, int r
     }
 }
 
-// Blocks of 32 rows: neighbours, or for few tokens rows that lie apart, see rows256.h.
+// Sums of rows × halves fill half the registers.
+template <int H>
+constexpr int kTileRows = 8 / H;
+
 template <class F>
-void matmul_tiles(const MatmulTask &task) {
+void matmul_blocks(const MatmulTask &task) {
   LevelWork &work = *reinterpret_cast<LevelWork *>(task.scratch);
   constexpr int kStep = kChunk / F::kBlock * F::kBytes;
   const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
-  const int64_t blocks = (task.rows + kBlockRows - 1) / kBlockRows;
-  const bool few = task.tokens <= kHalfTokens;
-  const int64_t apart = few ? blocks : 1;
   for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
     const int64_t n_groups = least(kTokenGroups, groups - g0);
-    for (int64_t block = 0; block < blocks; block++) {
-      const int64_t r0 = few ? block : block * kBlockRows;
-      const int64_t valid = least(kBlockRows, (task.rows - r0 + apart - 1) / apart);
+    for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
+      const int64_t valid = least(kBlockRows, task.rows - r0), tiled = round_up(valid, kTileRows<1>);
       const uint8_t *rows[kBlockRows];  // the last again, up to a whole tile
-      for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1) * apart) * task.row_bytes;
+      for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1)) * task.row_bytes;
       for (int64_t c = 0; c < n_chunks; c++) {
         const int runs = chunk_runs<F>(task.width, c);
-        const int64_t tiled = (valid + kTileRows - 1) / kTileRows * kTileRows;
         for (int64_t r = 0; r < tiled; r++) {
           unpack_levels<F>(rows[r], runs, work.rows[r]);
           rows[r] += kStep;
         }
         for (int64_t g = 0; g < n_groups; g++) {
-          const TileChunk &x = task.tiles[(g0 + g) * n_chunks + c];
-          const bool half = task.tokens - (g0 + g) * kTileTokens <= kHalfTokens;
-          const auto strip = [&](auto halves) {
-            for (int64_t r = 0; r < tiled; r += kTileRows) {
-              for (int i = 0; g == 0 && i < kTileRows; i++)  // the next chunk
+          const auto multiply = [&](auto halves) {
+            constexpr int H = decltype(halves)::value, R = kTileRows<H>;
+            for (int64_t r = 0; r < tiled; r += R) {
+              for (int i = 0; g == 0 && i < R; i++)  // the next chunk
                 for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r + i] + line), _MM_HINT_T0);
-              multiply_levels<F, kTileRows, decltype(halves)::value>(work.rows + r, x, runs, work.totals[g] + r, c == 0);
+              multiply_levels<F, R, H>(work.rows + r, task.tiles[(g0 + g) * n_chunks + c], runs, work.totals[g] + r, c == 0);
             }
           };
-          if (half)
-            strip(std::integral_constant<int, 1>{});
+          if (task.tokens - (g0 + g) * kTileTokens <= kHalfTokens)
+            multiply(std::integral_constant<int, 1>{});
           else
-            strip(std::integral_constant<int, 2>{});
+            multiply(std::integral_constant<int, 2>{});
         }
       }
       for (int64_t t = 0; t < least(n_groups * kTileTokens, task.tokens - g0 * kTileTokens); t++) {
         float *y = task.y + (g0 * kTileTokens + t) * task.y_stride + r0;
         const float(*totals)[kTileTokens] = work.totals[t / kTileTokens];
-        for (int64_t r = 0; r < valid; r++) y[r * apart] = totals[r][t % kTileTokens];
+        for (int64_t r = 0; r < valid; r++) y[r] = totals[r][t % kTileTokens];
       }
     }
   }
   add_bias(task);
 }
 
-inline void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool, TileChunk *y) {
+template <class F>
+void matmul_tiles(const MatmulTask &task) {
+  task.tokens <= kNarrowTokens ? matmul_rows<F>(task) : matmul_blocks<F>(task);
+}
+
+inline void pack_tiles(const Chunk *const *rows, int64_t n_rows, int64_t n_chunks, bool narrow, TileChunk *y) {
   for (int64_t c = 0; c < n_chunks; c++) {
     TileChunk &to = y[c];
+    if (narrow) {
+      pack_strips(rows, n_rows, c, to);
+      continue;
+    }
     if (n_rows < kTileTokens) memset(static_cast<void *>(&to), 0, sizeof to);
     for (int64_t t = 0; t < n_rows; t++) {
       const Chunk &from = rows[t][c];
