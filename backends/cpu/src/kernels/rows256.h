@@ -12,7 +12,7 @@
 namespace halflap::cpu::HALFLAP_ISA {
 
 constexpr int kRows = 8;
-constexpr int kNarrowTokens = kTileTokens;  // TileChunks of so many lie in strips, see pack_strips
+constexpr int kNarrowTokens = 12;  // up to which TileChunks hold strips, see pack_strips
 constexpr int kStripTokens = 4;
 // Whether sums meet integer sub-scales; formats whose runs are whole chunks without any do, with ones.
 template <class F>
@@ -46,6 +46,11 @@ template <class F, bool words>
 HALFLAP_INLINE __m256i add_products(__m256i to, __m256i level, __m256i x) {
   if constexpr (words) return _mm256_add_epi16(to, products<F>(level, x));
   else return add_four<F>(to, level, x);
+}
+template <class F, bool words>
+HALFLAP_INLINE __m256i first_products(__m256i level, __m256i x) {
+  if constexpr (words) return products<F>(level, x);
+  else return add_four<F>(_mm256_setzero_si256(), level, x);
 }
 template <bool words>
 HALFLAP_INLINE __m256i scaled(__m256i sum, __m256i twice) {  // by int16 scales, each for two words
@@ -340,8 +345,7 @@ void matmul_rows(const MatmulTask &task) {
     switch ((task.tokens + kStripTokens - 1) / kStripTokens) {
       case 1: multiply_rows<F, Strips<1>>(task, 0); break;
       case 2: multiply_rows<F, Strips<2>>(task, 0); break;
-      case 3: multiply_rows<F, Strips<3>>(task, 0); break;
-      default: multiply_rows<F, Strips<4>>(task, 0);
+      default: multiply_rows<F, Strips<3>>(task, 0);
     }
   else
     for (int64_t t = 0; t < task.tokens; t++) multiply_rows<F, OneToken>(task, t);

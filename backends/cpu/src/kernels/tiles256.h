@@ -9,7 +9,7 @@ namespace halflap::cpu::HALFLAP_ISA {
 
 constexpr int kTilesFrom = 2;     // tokens from which tiles are faster than one row after the other
 constexpr int kHalfTokens = 8;    // half a TileChunk: the lanes of a vector
-constexpr int kBlockRows = 32;    // weight rows unpacked together
+constexpr int kBlockRows = 16;    // weight rows unpacked together
 constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals stay in the second cache
 
 // One chunk of a row.
@@ -76,8 +76,6 @@ HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from
 #pragma GCC unroll 8
   for (int first = 0; first < kSteps; first += kSums) {
     __m256i sums[R][H];
-    for (int r = 0; r < R; r++)
-      for (int h = 0; h < H; h++) sums[r][h] = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int i = 0; i < kSums; i++) {
       const int k = from / 4 + first + i;
@@ -85,7 +83,8 @@ HALFLAP_INLINE void sum_products(const LevelRow *w, const TileChunk &x, int from
       for (int h = 0; h < H; h++) tokens[h] = half_of(x.q[k], h);
       for (int r = 0; r < R; r++) {
         const __m256i levels = spread(w[r].q + 4 * k);
-        for (int h = 0; h < H; h++) sums[r][h] = settled(add_products<F, !kFours>(sums[r][h], levels, tokens[h]));
+        for (int h = 0; h < H; h++)
+          sums[r][h] = settled(i ? add_products<F, !kFours>(sums[r][h], levels, tokens[h]) : first_products<F, !kFours>(levels, tokens[h]));
       }
     }
     for (int r = 0; r < R; r++)
@@ -157,10 +156,11 @@ void matmul_blocks(const MatmulTask &task) {
   const int64_t n_chunks = chunks(task.width), groups = (task.tokens + kTileTokens - 1) / kTileTokens;
   for (int64_t g0 = 0; g0 < groups; g0 += kTokenGroups) {
     const int64_t n_groups = least(kTokenGroups, groups - g0);
-    for (int64_t r0 = 0; r0 < task.rows; r0 += kBlockRows) {
-      const int64_t valid = least(kBlockRows, task.rows - r0), tiled = round_up(valid, kTileRows<1>);
+    const int64_t apart = (task.rows + kBlockRows - 1) / kBlockRows;
+    for (int64_t r0 = 0; r0 < apart; r0++) {
+      const int64_t valid = (task.rows - r0 + apart - 1) / apart, tiled = round_up(valid, kTileRows<1>);
       const uint8_t *rows[kBlockRows];  // the last again, up to a whole tile
-      for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1)) * task.row_bytes;
+      for (int64_t r = 0; r < kBlockRows; r++) rows[r] = task.weight + (r0 + least(r, valid - 1) * apart) * task.row_bytes;
       for (int64_t c = 0; c < n_chunks; c++) {
         const int runs = chunk_runs<F>(task.width, c);
         for (int64_t r = 0; r < tiled; r++) {
@@ -172,7 +172,7 @@ void matmul_blocks(const MatmulTask &task) {
             constexpr int H = decltype(halves)::value, R = kTileRows<H>;
             for (int64_t r = 0; r < tiled; r += R) {
               for (int i = 0; g == 0 && i < R; i++)  // the next chunk
-                for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r + i] + line), _MM_HINT_T0);
+                for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r + i] + kStep + line), _MM_HINT_T0);
               multiply_levels<F, R, H>(work.rows + r, task.tiles[(g0 + g) * n_chunks + c], runs, work.totals[g] + r, c == 0);
             }
           };
@@ -185,7 +185,7 @@ void matmul_blocks(const MatmulTask &task) {
       for (int64_t t = 0; t < least(n_groups * kTileTokens, task.tokens - g0 * kTileTokens); t++) {
         float *y = task.y + (g0 * kTileTokens + t) * task.y_stride + r0;
         const float(*totals)[kTileTokens] = work.totals[t / kTileTokens];
-        for (int64_t r = 0; r < valid; r++) y[r] = totals[r][t % kTileTokens];
+        for (int64_t r = 0; r < valid; r++) y[r * apart] = totals[r][t % kTileTokens];
       }
     }
   }

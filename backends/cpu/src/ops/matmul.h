@@ -76,7 +76,7 @@ inline void pack_activations(const Run &run, std::vector<MatmulJob> &jobs, size_
 
 // Rows of a task. Large steps take many, so that activations are read from the outer caches less often; small ones as
 // many as spread over enough pages (see kernels/rows512.h). No more than leave work to share.
-inline int64_t task_rows(const Kernels &k, const std::vector<MatmulJob> &jobs, int threads) {
+inline int64_t task_rows(const std::vector<MatmulJob> &jobs, int threads) {
   int64_t total = 0, tokens = 0, bytes = INT64_MAX;
   for (const MatmulJob &job : jobs) {
     total += job.task.rows;
@@ -84,7 +84,7 @@ inline int64_t task_rows(const Kernels &k, const std::vector<MatmulJob> &jobs, i
     bytes = std::min(bytes, job.task.row_bytes);
   }
   constexpr int64_t kPage = 4096;
-  int64_t rows = tokens >= 64 ? kTaskRows : tokens > k.narrow_tokens ? kPanelRows : kPanelRows * ((kPage + bytes - 1) / bytes);
+  int64_t rows = tokens >= 64 ? kTaskRows : kPanelRows * ((kPage + bytes - 1) / bytes);
   if (tokens <= 2) rows /= 2;
   rows = std::clamp<int64_t>(rows, kPanelRows, kTaskRows);
   while (rows > kPanelRows && total < rows * 4 * threads) rows /= 2;
@@ -92,7 +92,7 @@ inline int64_t task_rows(const Kernels &k, const std::vector<MatmulJob> &jobs, i
 }
 
 inline void run_matmuls(const Run &run, const std::vector<MatmulJob> &jobs) {
-  const int64_t each = task_rows(run.k, jobs, run.threads);
+  const int64_t each = task_rows(jobs, run.threads);
   std::vector<int64_t> ends;  // of each job, in tasks
   int64_t tasks = 0;
   for (const MatmulJob &job : jobs) ends.push_back(tasks += (job.task.rows + each - 1) / each);
