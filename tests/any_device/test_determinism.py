@@ -91,7 +91,7 @@ def opened(path: Path, device: str, way: Way) -> Iterator[halflap.Model]:
         patch.setattr(placement, "STATES", way.states)
         patch.setattr(placement, "STEP_TOKENS", way.step_tokens)
         if way.paced is not None:
-            patch.setattr(Pace, "__init__", lambda self, tokens: setattr(self, "tokens", way.paced))
+            patch.setattr(Pace, "tokens", lambda self, reading, answering: way.paced)
             patch.setattr(Pace, "measured", lambda self, tokens, seconds: None)
         options: dict[str, Any] = {**way.options, "devices": [device] * way.devices, "ctx": CTX}
         if way.devices > 1:

@@ -115,7 +115,7 @@ void test(const Kernels &k, Type type, int64_t rows, int64_t width) {
   CHECK(worst <= 1e-5 * peak);
 
   for (bool tiled : {false, true})
-    for (int64_t n : {1, 2, 3, 7, 8, 13, 20}) {
+    for (int64_t n : {1, 2, 3, 4, 7, 8, 10, 12, 13, 16, 20}) {
       if (tiled && !has_tiles) continue;
       task.tiles = nullptr;
       task.tokens = n;

@@ -101,9 +101,11 @@ class Scheduler:
         """Shares of the step's tokens and rows."""
         chunks: list[Chunk] = []
         tokens, rows = self._limits.tokens, self._limits.rows
+        answering = sum(1 for work in self.running if _turn(work) == ANSWER)
         for work in sorted(self.running, key=lambda w: (_turn(w), self._policy.rank(w))):
             if chunks and _turn(work) == PROMPT and _turn(chunks[-1].sequence) == ANSWER:
-                tokens = min(tokens, self.pace.tokens)  # the first prompt behind answers
+                paced = self.pace.tokens(len(self.running) + len(self.waiting) - answering, answering)
+                tokens = min(tokens, paced)  # the first prompt behind answers
             if tokens == 0 or rows == 0:
                 break
             stop = work.images.cut(work.computed, min(len(work.ids), work.computed + tokens))
