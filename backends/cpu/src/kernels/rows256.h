@@ -140,12 +140,8 @@ struct OneToken {
   static constexpr bool kWords = kScaled<F> || !kFours;
   const Chunk *x;
 
-  HALFLAP_INLINE OneToken(const MatmulTask &task, int64_t t, int64_t c) : x(static_cast<const Chunk *>(task.x) + source_row(task, t) * task.x_stride + c) {}
-  HALFLAP_INLINE OneToken afresh() const {
-    OneToken other = *this;
-    asm("" : "+r"(other.x));
-    return other;
-  }
+  HALFLAP_INLINE OneToken(const MatmulTask &task, int64_t t, int64_t c)
+      : x(static_cast<const Chunk *>(task.x) + source_row(task, t) * task.x_stride + c) {}
   template <class F, class Take>  // take(sum, which)
   HALFLAP_INLINE void multiply(__m256i level, int j, Take take) const {
     take(add_products<F, kWords<F>>(_mm256_setzero_si256(), level, _mm256_load_si256((const __m256i *)(x->q + 32 * j))), 0);
@@ -168,11 +164,6 @@ struct Strips {
   const TileChunk *x;
 
   HALFLAP_INLINE Strips(const MatmulTask &task, int64_t, int64_t c) : x(task.tiles + c) {}
-  HALFLAP_INLINE Strips afresh() const {
-    Strips other = *this;
-    asm("" : "+r"(other.x));
-    return other;
-  }
   template <class F, class Take>
   HALFLAP_INLINE void multiply(__m256i level, int j, Take take) const {
     constexpr int kFits = kFit<F, kWords<F>>, kTogether = kFits >= 4 ? 4 : kFits >= 2 ? 2 : 1;
@@ -198,6 +189,13 @@ struct Strips {
   HALFLAP_INLINE const int16_t *sums32(int t) const { return &x->sums32[0][0][0] + 8 * t; }
   HALFLAP_INLINE float scale(int t) const { return x->scale[t]; }
 };
+
+// The same, of which the compiler knows nothing: else it copies a chunk's tokens to the stack to have them for eight rows.
+template <class Tokens>
+HALFLAP_INLINE Tokens afresh(Tokens tokens) {
+  asm("" : "+r"(tokens.x));
+  return tokens;
+}
 
 // Tokens of one chunk as strips take them: q as (strips, 32 of (two halves of 32 bytes, tokens, 4)), sums by token.
 inline void pack_strips(const Chunk *const *rows, int64_t n_rows, int64_t c, TileChunk &to) {
@@ -249,7 +247,7 @@ HALFLAP_INLINE void add_scaled(const uint8_t *const *rows, const Tokens &x, __m2
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; j++) {
       const __m256i scale = of_vector(scales, j);
-      x.afresh().template multiply<F>(v[j], j, [&](__m256i part, int n) { sum[n] = _mm256_add_epi32(sum[n], scaled<kWords>(part, scale)); });
+      afresh(x).template multiply<F>(v[j], j, [&](__m256i part, int n) { sum[n] = _mm256_add_epi32(sum[n], scaled<kWords>(part, scale)); });
     }
     for (int n = 0; n < Tokens::kSums; n++) sums[n][r] = sum[n];
   }
@@ -286,7 +284,7 @@ HALFLAP_INLINE void add_runs(const uint8_t *const *rows, int runs, const Tokens 
     scales.load(rows[r], r, runs);
     for (int j = 0; j < runs / kInVector; j++) {
       __m256i sum[Tokens::kSums] = {};
-      x.afresh().template multiply<F>(v[j], j, [&](__m256i part, int n) { sum[n] = _mm256_add_epi32(sum[n], whole<kWords>(part)); });
+      afresh(x).template multiply<F>(v[j], j, [&](__m256i part, int n) { sum[n] = _mm256_add_epi32(sum[n], whole<kWords>(part)); });
       for (int n = 0; n < Tokens::kSums; n++) sums[n][j][r] = sum[n];
     }
   }
@@ -306,7 +304,10 @@ HALFLAP_INLINE void add_runs(const uint8_t *const *rows, int runs, const Tokens 
         if (F::kOffset) s[i] = _mm256_fmadd_ps(scales.m(j), _mm256_set1_ps(static_cast<float>(total)), s[i]);
       }
     }
-    for (int i = 0; i < kEach; i++) f[n * kEach + i] = _mm256_fmadd_ps(_mm256_set1_ps(x.scale(n * kEach + i)), s[i], f[n * kEach + i]);
+    for (int i = 0; i < kEach; i++) {
+      const int t = n * kEach + i;
+      f[t] = _mm256_fmadd_ps(_mm256_set1_ps(x.scale(t)), s[i], f[t]);
+    }
   }
 }
 

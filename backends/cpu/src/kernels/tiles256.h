@@ -14,9 +14,9 @@ constexpr int kTokenGroups = 32;  // groups of 16 tokens per pass: their totals 
 
 // One chunk of a row.
 struct alignas(64) LevelRow {
-  uint8_t q[kChunk];   // see levels256.h
+  uint8_t q[kChunk];     // see levels256.h
   int16_t scale[16][2];  // of each sub-block, twice
-  int16_t base[16];    // scale · kBase
+  int16_t base[16];      // scale · kBase
   int16_t mins[16];
   float d[kMostRuns];
   float m[8];
@@ -149,6 +149,7 @@ HALFLAP_INLINE void multiply_levels(const LevelRow *w, const TileChunk &x, int r
 template <int H>
 constexpr int kTileRows = 8 / H;
 
+// Blocks of sixteen rows that lie apart, see rows256.h.
 template <class F>
 void matmul_blocks(const MatmulTask &task) {
   LevelWork &work = *reinterpret_cast<LevelWork *>(task.scratch);
@@ -171,7 +172,7 @@ void matmul_blocks(const MatmulTask &task) {
           const auto multiply = [&](auto halves) {
             constexpr int H = decltype(halves)::value, R = kTileRows<H>;
             for (int64_t r = 0; r < tiled; r += R) {
-              for (int i = 0; g == 0 && i < R; i++)  // the next chunk
+              for (int i = 0; g == 0 && i < R; i++)  // the chunk after the next
                 for (int line = 0; line < kStep; line += 64) _mm_prefetch((const char *)(rows[r + i] + kStep + line), _MM_HINT_T0);
               multiply_levels<F, R, H>(work.rows + r, task.tiles[(g0 + g) * n_chunks + c], runs, work.totals[g] + r, c == 0);
             }
