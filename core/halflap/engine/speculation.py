@@ -22,6 +22,8 @@ LONGEST = 16
 PROBE = 64
 """Steps with drafts until one without shows what that costs now; and steps without until one with PROBED tokens."""
 PROBED = 2
+FORGET = 4 * PROBE
+"""Steps after which a time that was not measured again no longer counts: it may have been taken in a bad moment."""
 HOPED = 0.05
 FIRST = 7
 """Tokens of a sequence's first draft at most."""
@@ -46,8 +48,14 @@ class StepCosts:
     def __init__(self) -> None:
         self._seen: dict[int, deque[float]] = {}
         self._medians: dict[int, float] = {}
+        self._last: dict[int, int] = {}  # the step in which each was measured
+        self._steps = 0
 
     def add(self, tokens: int, seconds: float) -> None:
+        self._steps += 1
+        for old in [t for t, step in self._last.items() if self._steps - step > FORGET]:
+            del self._last[old], self._seen[old], self._medians[old]
+        self._last[tokens] = self._steps
         seen = self._seen.setdefault(tokens, deque(maxlen=9))
         seen.append(seconds)
         self._medians[tokens] = median(seen)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from halflap.engine.speculation import LONGEST, PROBE, PROBED, Speculator, StepCosts
+from halflap.engine.speculation import FORGET, LONGEST, PROBE, PROBED, Speculator, StepCosts
 from halflap.engine.work import Work
 
 
@@ -71,6 +71,16 @@ def test_costs_between_and_beyond_what_was_measured() -> None:
     costs.add(9, 1.0)
     costs.add(9, 1.0)  # noise: more tokens never count as cheaper
     assert costs.of(8) >= 1.1
+
+
+def test_a_time_taken_in_a_bad_moment_is_forgotten() -> None:
+    costs = StepCosts()
+    costs.add(4, 9.0)
+    for _ in range(FORGET):
+        costs.add(1, 1.0)
+    assert costs.of(4) == 9.0
+    costs.add(1, 1.0)
+    assert costs.of(4) == pytest.approx(1.15)  # as if it had not been tried
 
 
 def test_a_good_length_behind_a_bad_one_is_found() -> None:
