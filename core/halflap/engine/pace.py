@@ -5,8 +5,8 @@ from __future__ import annotations
 LONGEST_STEP = 0.25
 """Seconds that prompts may add to a step in which answers are written."""
 MOST = 4
-"""Times as many where more sequences wait for their first token than for their next: the sooner those answer too, the
-fuller are the steps."""
+"""Times as many where more admitted sequences wait for their first token than for their next: the sooner those answer,
+the fuller are the steps."""
 TILE = 16
 """Tokens that kernels multiply together: a step of whole tiles wastes none."""
 MEASURED = 8 * TILE

@@ -104,7 +104,7 @@ class Scheduler:
         answering = sum(1 for work in self.running if _turn(work) == ANSWER)
         for work in sorted(self.running, key=lambda w: (_turn(w), self._policy.rank(w))):
             if chunks and _turn(work) == PROMPT and _turn(chunks[-1].sequence) == ANSWER:
-                paced = self.pace.tokens(len(self.running) + len(self.waiting) - answering, answering)
+                paced = self.pace.tokens(len(self.running) - answering, answering)
                 tokens = min(tokens, paced)  # the first prompt behind answers
             if tokens == 0 or rows == 0:
                 break
